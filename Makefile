@@ -1,0 +1,81 @@
+# make demo     a student distilled beside one that learned alone, on real images
+# make test     everything CI runs: lint, types, tests on three backends, integration
+# make guides   every guide, on every backend
+# make lint     format, lint and types
+# make format   let ruff mend what it can
+# make bench    the benchmarks
+#
+# Everything is installed into .venv, with the versions in constraints.txt.
+# PYTHON chooses the interpreter that makes .venv, KERAS_BACKEND the demo's backend,
+# TEST_BACKENDS what `make test` covers, TEST_WORKERS how many processes run tests.
+
+PYTHON ?= python3
+DEMO_BACKEND := $(or $(KERAS_BACKEND),jax)
+TEST_BACKENDS ?= jax tensorflow torch
+TEST_WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DEMO_READY := $(VENV)/.ready-demo-$(DEMO_BACKEND)
+TEST_READY := $(VENV)/.ready-test
+
+# Errors still show; what goes is each backend's advice about the machine.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export GRPC_VERBOSITY ?= ERROR
+
+.PHONY: demo test lint format guides integration bench clean
+# Stop a half-done install from looking finished.
+.DELETE_ON_ERROR:
+
+demo: $(DEMO_READY)
+	KERAS_BACKEND=$(DEMO_BACKEND) $(BIN)/python guides/demo.py $(DEMO_ARGS)
+
+test: lint $(TEST_BACKENDS:%=test-%) integration
+
+lint: $(TEST_READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(TEST_READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# One process tree for each backend: Keras reads KERAS_BACKEND once, at import. Two
+# workers that each start a thread for every core would only get in each other's way.
+test-%: $(TEST_READY)
+	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) \
+		--doctest-modules keras_kd tests
+
+# Each guide runs on one backend in turn; `make guides` runs all of them on all three.
+integration: $(TEST_READY)
+	GUIDE_BACKENDS=rotate $(BIN)/python -m pytest integration_tests
+
+guides: $(TEST_READY)
+	GUIDE_BACKENDS=all $(BIN)/python -m pytest -v --durations=0 integration_tests/test_guides.py
+
+bench: $(TEST_READY)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache demo.png
+	find keras_kd tests integration_tests guides -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps hold the installing back until what is to be installed changes.
+$(DEMO_READY): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing keras_kd with $(DEMO_BACKEND) into $(VENV) ..."
+	@start=$$(date +%s); \
+	$(PIP) -e '.[$(DEMO_BACKEND),report]' scikit-learn && \
+	echo "Installed in $$(($$(date +%s) - start)) s."
+	@touch $@
+
+$(TEST_READY): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing keras_kd with three backends and the tools into $(VENV) ..."
+	@start=$$(date +%s); \
+	$(PIP) -e '.[jax,tensorflow,torch,guides,dev]' && \
+	echo "Installed in $$(($$(date +%s) - start)) s."
+	@touch $@

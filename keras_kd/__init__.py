@@ -1,0 +1,40 @@
+"""Knowledge distillation for Keras 3, on TensorFlow, JAX and PyTorch."""
+
+from keras_kd import callbacks, layers, losses, ops, teachers
+from keras_kd._version import __version__
+from keras_kd.distiller import Distiller
+from keras_kd.engine.saving import load_distiller
+from keras_kd.hyperparameters import Hyperparameter
+from keras_kd.losses import (
+    AttentionDistillation,
+    AttentionTransfer,
+    DistillationLoss,
+    Divergence,
+    FeatureDistillation,
+    HardLabelDistillation,
+    LogitsDistillation,
+    StepContext,
+)
+from keras_kd.taps import Output, Tap
+
+__all__ = [
+    "AttentionDistillation",
+    "AttentionTransfer",
+    "DistillationLoss",
+    "Distiller",
+    "Divergence",
+    "FeatureDistillation",
+    "HardLabelDistillation",
+    "Hyperparameter",
+    "LogitsDistillation",
+    "Output",
+    "StepContext",
+    "Tap",
+    "__version__",
+    "callbacks",
+    "layers",
+    "load_distiller",
+    "losses",
+    "ops",
+    "teachers",
+]

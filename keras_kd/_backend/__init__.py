@@ -1,0 +1,68 @@
+"""What truly differs between TensorFlow, JAX and PyTorch, and nothing else.
+
+Every name here exists for the three backends with the same meaning; the contract
+tests in `tests/_backend` run on each of them.
+"""
+
+import keras
+
+from keras_kd._backend.keras_internals import (
+    attach_mask,
+    children,
+    compiled_loss,
+    is_built,
+    mask_of,
+    penalties,
+    reads_labels,
+    supports_jit,
+)
+
+BACKEND = keras.config.backend()
+
+if BACKEND == "jax":
+    from keras_kd._backend.jax import (
+        TRACING_FRAMES,
+        DistillationTrainer,
+        no_gradient,
+        preserve_state,
+        sum_over_replicas,
+    )
+elif BACKEND == "tensorflow":
+    from keras_kd._backend.tensorflow import (
+        TRACING_FRAMES,
+        DistillationTrainer,
+        no_gradient,
+        preserve_state,
+        sum_over_replicas,
+    )
+elif BACKEND == "torch":
+    from keras_kd._backend.torch import (
+        TRACING_FRAMES,
+        DistillationTrainer,
+        no_gradient,
+        preserve_state,
+        sum_over_replicas,
+    )
+else:
+    raise ImportError(
+        "keras_kd trains on the TensorFlow, JAX and PyTorch backends. "
+        f"Received: keras.config.backend()={BACKEND!r}. Set the environment variable "
+        "KERAS_BACKEND to 'tensorflow', 'jax' or 'torch' before importing keras."
+    )
+
+__all__ = [
+    "BACKEND",
+    "TRACING_FRAMES",
+    "DistillationTrainer",
+    "attach_mask",
+    "children",
+    "compiled_loss",
+    "is_built",
+    "mask_of",
+    "no_gradient",
+    "penalties",
+    "preserve_state",
+    "reads_labels",
+    "sum_over_replicas",
+    "supports_jit",
+]

@@ -1,0 +1,139 @@
+"""JAX: the step is a pure function of its state, so what it reads must be fed to it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+import keras
+import numpy as np
+
+from keras_kd._backend.common import SharedTrainer, no_scope
+
+# Frames that show a layer being called under a trace of its own: what is recorded
+# there cannot be used outside of it. (end of the file name, functions or None for all)
+TRACING_FRAMES: tuple[tuple[str, frozenset[str] | None], ...] = (
+    ("keras/src/backend/jax/rnn.py", None),
+    ("keras/src/layers/rnn/rnn.py", frozenset({"step"})),
+    (
+        "keras/src/backend/jax/core.py",
+        frozenset({"scan", "map", "while_loop", "fori_loop", "associative_scan"}
+                  | {"vectorized_map", "cond", "switch"}),
+    ),
+    ("jax/_src/ad_checkpoint.py", None),
+    ("jax/_src/lax/control_flow/loops.py", None),
+    ("jax/_src/lax/control_flow/conditionals.py", None),
+)  # fmt: skip
+
+no_gradient = contextmanager(no_scope)
+# Signals of a frozen teacher are computed outside of the differentiated function.
+
+
+def sum_over_replicas(value: Any) -> Any:
+    """Return the sum over the replicas: arrays are global here, so `value` itself."""
+    return value
+
+
+class _Fed(NamedTuple):
+    """A batch together with the values that the step reads and must not own.
+
+    The state of a JAX step is donated: its buffers are gone after the call, also when
+    the call fails. The teacher and the hyperparameters therefore are no part of it.
+    """
+
+    batch: Any
+    frozen: list[Any]
+    step: Any
+
+
+class DistillationTrainer(SharedTrainer):
+    """Feeds frozen variables to the compiled step beside the batch."""
+
+    def make_train_function(self, force: bool = False) -> None:
+        if self.train_function is None or force:
+            super().make_train_function(force=force)  # type: ignore[misc]
+            self.train_function = self._feeding(self.train_function, training=True)
+
+    def make_test_function(self, force: bool = False) -> None:
+        if self.test_function is None or force:
+            super().make_test_function(force=force)  # type: ignore[misc]
+            self.test_function = self._feeding(self.test_function, training=False)
+
+    def _feeding(self, function: Any, *, training: bool) -> Any:
+        def fed(batches: Iterator[Any]) -> Iterator[_Fed]:
+            for batch in batches:
+                frozen = [variable.value for variable in self.frozen_variables()]
+                # While training the optimiser's step is part of the state, and its
+                # variable is empty; in evaluation it is the other way round.
+                step = None if training else _concrete_step(self.optimizer)
+                yield _Fed(batch, frozen, step)
+
+        def run(state: Any, batches: Iterator[Any]) -> Any:
+            return function(state, fed(batches))
+
+        return run
+
+    def train_step(self, state: Any, data: Any) -> Any:
+        with self._open(state, data, training=True) as batch:
+            return super().train_step(state, batch)  # type: ignore[misc]
+
+    def test_step(self, state: Any, data: Any) -> Any:
+        with self._open(state, data, training=False) as batch:
+            return super().test_step(state, batch)  # type: ignore[misc]
+
+    @contextmanager
+    def _open(self, state: Any, data: Any, *, training: bool) -> Iterator[Any]:
+        trainable, non_trainable, *rest = state
+        values = list(zip(self.trainable_variables, trainable, strict=True))
+        values += zip(self.non_trainable_variables, non_trainable, strict=True)
+        if not isinstance(data, _Fed):  # someone calls train_step(state, data) directly
+            data = _Fed(data, [v.value for v in self.frozen_variables()], None)
+        values += zip(self.frozen_variables(), data.frozen, strict=True)
+        step = data.step
+        if training:
+            optimizer_values = list(zip(self.optimizer.variables, rest[0], strict=True))
+            with keras.StatelessScope(state_mapping=optimizer_values):
+                step = keras.ops.convert_to_tensor(self.optimizer.iterations)
+        elif step is None:
+            step = _concrete_step(self.optimizer)
+        with self.open_step(data.batch, training=training, step=step, state=values):
+            yield data.batch
+
+
+def _concrete_step(optimizer: Any) -> Any:
+    if optimizer is None or not optimizer.built:
+        return np.int32(0)
+    return keras.ops.convert_to_tensor(optimizer.iterations)
+
+
+@contextmanager
+def preserve_state(model: keras.Model) -> Iterator[None]:
+    """Give the model its values back where an exception leaves it without them.
+
+    `fit` empties the variables and donates their buffers to the compiled step; an
+    error inside the first step loses both. The copies stay in host memory.
+    """
+    variables = [*model.variables, *model.metrics_variables]
+    if model.optimizer is not None:
+        variables += model.optimizer.variables
+    kept = [
+        (variable, np.array(variable.value))
+        for variable in variables
+        if _is_here(variable)
+    ]
+    try:
+        yield
+    except BaseException:
+        for variable, value in kept:
+            if not _is_here(variable):
+                variable.assign(value)
+        raise
+
+
+def _is_here(variable: keras.Variable) -> bool:
+    value = variable._value
+    if value is None:
+        return False
+    return not isinstance(value, jax.Array) or (
+        value.is_fully_addressable and not value.is_deleted()
+    )

@@ -1,0 +1,72 @@
+"""The few attributes of Keras objects that we read and that Keras keeps private.
+
+Keras has no public way to ask for these; gathering them here makes an upgrade of
+Keras a matter of one file. Each has a contract test.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+
+def mask_of(tensor: Any) -> Any:
+    """Return the Keras mask that a layer attached to `tensor`, or None."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def attach_mask(tensor: Any, mask: Any) -> Any:
+    """Attach a Keras mask to `tensor`, as a layer that supports masking does."""
+    if mask is not None:
+        tensor._keras_mask = mask
+    return tensor
+
+
+def compiled_loss(model: keras.Model) -> Any:
+    """Return the callable `(y, y_pred, sample_weight) -> loss` made by `compile`."""
+    return model._compile_loss
+
+
+def children(
+    layer: keras.layers.Layer,
+) -> Iterator[tuple[keras.layers.Layer, set[str]]]:
+    """Yield the direct sub-layers of a layer, each with the names it answers to.
+
+    A sub-layer answers to its own name, to the attribute that holds it
+    (`self.proj` → "proj") and to its place in a list (`self.blocks` → "blocks[0]").
+    """
+    attributes: dict[int, set[str]] = {}
+    for name, value in vars(layer).items():
+        if isinstance(value, keras.layers.Layer):
+            attributes.setdefault(id(value), set()).add(name)
+        elif isinstance(value, (list, tuple)):
+            for place, item in enumerate(value):
+                if isinstance(item, keras.layers.Layer):
+                    attributes.setdefault(id(item), set()).add(f"{name}[{place}]")
+    for child in layer._flatten_layers(include_self=False, recursive=False):
+        yield child, {child.name} | attributes.get(id(child), set())
+
+
+def penalties(model: keras.Model) -> list[Any]:
+    """List the regularisation and `add_loss` terms of a model as scalars.
+
+    Under `tf.distribute` each is this replica's share of it.
+    """
+    return [model._aggregate_additional_loss(loss) for loss in model.losses]
+
+
+def reads_labels(model: keras.Model) -> bool:
+    """Say whether metrics were given to `compile`."""
+    return model._compile_metrics is not None
+
+
+def is_built(layer: keras.layers.Layer) -> bool:
+    """Say whether a layer and all its sub-layers have their variables."""
+    return all(part.built for part in layer._flatten_layers())
+
+
+def supports_jit(layer: Any) -> bool:
+    """Say whether XLA can compile a layer and all its sub-layers."""
+    if not isinstance(layer, keras.layers.Layer):
+        return True
+    return all(part.supports_jit for part in layer._flatten_layers())

@@ -1,0 +1,92 @@
+"""TensorFlow: the teacher runs before the tape opens; replicas run in threads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_kd._backend.common import SharedTrainer, first_batch_of, no_scope
+
+TRACING_FRAMES: tuple[tuple[str, frozenset[str] | None], ...] = (
+    ("keras/src/backend/tensorflow/rnn.py", None),
+    ("keras/src/layers/rnn/rnn.py", frozenset({"step"})),
+    (
+        "keras/src/backend/tensorflow/core.py",
+        frozenset({"scan", "map", "while_loop", "fori_loop", "associative_scan"}
+                  | {"vectorized_map", "cond", "switch"}),
+    ),
+    ("tensorflow/python/ops/custom_gradient.py", None),
+    ("tensorflow/python/ops/while_loop.py", None),
+    ("tensorflow/python/ops/cond.py", None),
+)  # fmt: skip
+
+no_gradient = contextmanager(no_scope)
+# Signals of a frozen teacher are computed before Keras opens its tape.
+
+
+def sum_over_replicas(value: Any) -> Any:
+    """Return the sum of `value` over the replicas of a `tf.distribute` strategy."""
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return value
+    context = tf.distribute.get_replica_context()
+    if context is None:  # outside of `strategy.run` there is one replica only
+        return value
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+class DistillationTrainer(SharedTrainer):
+    """Reads frozen variables where they are."""
+
+    def train_step(self, data: Any) -> Any:
+        with self.open_step(data, training=True, step=self._step(), state=()):
+            return super().train_step(data)  # type: ignore[misc]
+
+    def test_step(self, data: Any) -> Any:
+        with self.open_step(data, training=False, step=self._step(), state=()):
+            return super().test_step(data)  # type: ignore[misc]
+
+    def _step(self) -> Any:
+        if self.optimizer is None or not self.optimizer.built:
+            return 0
+        return self.optimizer.iterations
+
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        # Keras builds a TensorFlow model while it traces the first step; an error
+        # there would come too late, and after part of the model has been built.
+        with self.distribute_strategy.scope():
+            if self.needs_first_batch():
+                if data_batch is None:
+                    data_batch = _of_one_replica(self, first_batch_of(iterator))
+                self.on_first_batch(data_batch)
+            if self.optimizer is not None and not self.optimizer.built:
+                # Built here, its step count is readable in the first traced step.
+                self.optimizer.build(self.trainable_variables)
+        if data_batch is not None:
+            iterator = None  # the batch at hand serves; do not read another
+        with self.building():
+            super()._maybe_symbolic_build(iterator, data_batch)  # type: ignore[misc]
+
+
+def _of_one_replica(model: keras.Model, batch: Any) -> Any:
+    return keras.tree.map_structure(
+        lambda value: (
+            None
+            if isinstance(value, tf.experimental.Optional)
+            else model.distribute_strategy.experimental_local_results(value)[0]
+        ),
+        batch,
+    )
+
+
+@contextmanager
+def preserve_state(model: keras.Model) -> Iterator[None]:
+    """Give the model its values back where an exception leaves it without them.
+
+    Nothing is lost here: a step that fails leaves the variables as they were.
+    """
+    del model
+    yield from no_scope()

@@ -1,0 +1,53 @@
+"""PyTorch: steps are eager; gradients are switched off around the teacher."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import torch
+
+from keras_kd._backend.common import SharedTrainer, no_scope
+
+TRACING_FRAMES: tuple[tuple[str, frozenset[str] | None], ...] = (
+    ("keras/src/backend/torch/rnn.py", None),
+    ("keras/src/layers/rnn/rnn.py", frozenset({"step"})),
+    (
+        "keras/src/backend/torch/core.py",
+        frozenset({"scan", "map", "while_loop", "fori_loop", "associative_scan"}
+                  | {"vectorized_map", "cond", "switch"}),
+    ),
+    ("torch/utils/checkpoint.py", None),
+)  # fmt: skip
+
+no_gradient = torch.no_grad
+
+
+def sum_over_replicas(value: Any) -> Any:
+    """Return the sum over the replicas; Keras runs one replica a process here."""
+    return value
+
+
+class DistillationTrainer(SharedTrainer):
+    """Reads frozen variables where they are."""
+
+    def train_step(self, data: Any) -> Any:
+        step = self.optimizer.iterations if self.optimizer.built else 0
+        with self.open_step(data, training=True, step=step, state=()):
+            return super().train_step(data)  # type: ignore[misc]
+
+    def test_step(self, data: Any) -> Any:
+        built = self.optimizer is not None and self.optimizer.built
+        step = self.optimizer.iterations if built else 0
+        with self.open_step(data, training=False, step=step, state=()):
+            return super().test_step(data)  # type: ignore[misc]
+
+
+@contextmanager
+def preserve_state(model: keras.Model) -> Iterator[None]:
+    """Give the model its values back where an exception leaves it without them.
+
+    Nothing is lost here: a step that fails leaves the variables as they were.
+    """
+    del model
+    yield from no_scope()

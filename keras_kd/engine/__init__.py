@@ -1,0 +1,1 @@
+"""What happens inside one step of the Distiller."""

@@ -1,0 +1,156 @@
+"""The first batch: build what is missing, and find what a compiled step cannot tell.
+
+A compiled step cannot raise on a value, and an error while it is traced comes after
+Keras has emptied the variables. So the first batch goes once through both models and
+all losses eagerly, in a scope that lets no variable change.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_kd import _backend
+from keras_kd.engine.active_step import ActiveStep, running
+
+
+def check_batch(distiller: Any, batch: Any) -> None:
+    """Build models and losses on a batch, and run the whole step on it without effect.
+
+    Args:
+        distiller: The Distiller.
+        batch: The batch as Keras's data adapters give it.
+
+    Raises:
+        ValueError: Something does not fit; the message says what and what to do.
+    """
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    _check_inputs(x)
+    x, y, sample_weight = _as_tensors(x), _as_tensors(y), _as_tensors(sample_weight)
+    _check_labels(distiller, y)
+    objective, teacher = distiller.objective, distiller.frozen_teacher
+    if teacher is not None and not teacher.built:
+        _attempt("teacher", x, lambda: teacher.run(x))
+        if teacher.variables:
+            warnings.warn(
+                f"The teacher '{teacher.model.name}' had no weights before the first "
+                "batch: its answers are those of a random network. Train it, or load "
+                "its weights, before distillation.",
+                stacklevel=2,
+            )
+    _attempt("student", x, lambda: distiller.run_student(x, training=False))
+    objective.bind(None if teacher is None else teacher.model, distiller.student)
+
+    step = ActiveStep(distiller, training=False, checks=True)
+    step.values = distiller.bank.values(0)
+    step.step = 0
+    if teacher is not None and objective.needs_teacher:
+        step.teacher = _attempt(
+            "teacher",
+            x,
+            lambda: teacher.forward(x, objective.requests("teacher"), check_calls=True),
+        )
+    with _backend.no_gradient(), keras.StatelessScope(), running(step):
+        y_pred = _attempt(
+            "student", x, lambda: distiller.run_student(x, training=False)
+        )
+    _check_same_batch(step.teacher, step.student)
+    objective.build(step.teacher, step.student)
+    with _backend.no_gradient(), keras.StatelessScope(), running(step):
+        objective.check(step.teacher, step.student)
+        objective.terms(step, x, y, sample_weight)
+    _check_task(distiller, y, y_pred)
+
+
+def _attempt(side: str, x: Any, run: Callable[[], Any]) -> Any:
+    try:
+        return run()
+    except Exception as error:
+        if isinstance(error, ValueError) and "keras_kd" in _origin(error):
+            raise
+        shapes = keras.tree.map_structure(
+            lambda value: f"{value.dtype}{tuple(value.shape)}", x
+        )
+        raise ValueError(
+            f"The {side} must accept the batch's x. Received: x={shapes}, on which it "
+            f"raised {type(error).__name__}: {error}\nWhere teacher and student take "
+            "different inputs, pass `teacher_inputs=` or `student_inputs=`, functions "
+            "of x."
+        ) from error
+
+
+def _origin(error: BaseException) -> str:
+    """Return the module that raised the error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else trace.tb_frame.f_globals.get("__name__", "")
+
+
+def _check_inputs(x: Any) -> None:
+    leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
+    if not leaves:
+        raise ValueError(f"`x` must hold at least one array. Received: x={x!r}")
+    for leaf in leaves:
+        kind = getattr(getattr(leaf, "dtype", None), "kind", "")
+        if kind in "USO" and kind:
+            raise ValueError(
+                "`x` must be numeric. Received: an array of strings or objects, "
+                f"dtype={leaf.dtype}. Tokenise it in the data pipeline."
+            )
+        if len(leaf.shape) and leaf.shape[0] == 0:
+            raise ValueError(
+                "`x` must hold at least one example. Received: an empty batch, of "
+                f"shape {tuple(leaf.shape)}."
+            )
+
+
+def _check_labels(distiller: Any, y: Any) -> None:
+    if y is None and distiller.reads_labels:
+        raise ValueError(
+            "`metrics` given to `compile` need labels. Received: data without y. Give "
+            "labels, or compile without metrics."
+        )
+
+
+def _as_tensors(values: Any) -> Any:
+    return keras.tree.map_structure(
+        lambda value: None if value is None else ops.convert_to_tensor(value), values
+    )
+
+
+def _check_same_batch(teacher: Any, student: Any) -> None:
+    if teacher is None:
+        return
+    sizes = [
+        next((v.shape[0] for v in keras.tree.flatten(record.output) if v.shape), None)
+        for record in (teacher, student)
+    ]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            "Teacher and student must answer for the same examples. Received: outputs "
+            f"for {sizes[0]} examples of the teacher and {sizes[1]} of the student. "
+            "Check `teacher_inputs=` and `student_inputs=`."
+        )
+
+
+def _check_task(distiller: Any, y: Any, y_pred: Any) -> None:
+    """Raise where integer labels name classes that the student does not have."""
+    sparse = distiller.loss in (
+        "sparse_categorical_crossentropy",
+        "SparseCategoricalCrossentropy",
+    ) or isinstance(distiller.loss, keras.losses.SparseCategoricalCrossentropy)
+    if y is None or not sparse or keras.tree.is_nested(y_pred):
+        return
+    labels = ops.convert_to_numpy(y)
+    classes = y_pred.shape[-1]
+    ignored = getattr(distiller.loss, "ignore_class", None)
+    labels = labels[labels != ignored] if ignored is not None else labels
+    if labels.size and (np.min(labels) < 0 or np.max(labels) >= classes):
+        raise ValueError(
+            f"`y` must hold classes from 0 to {classes - 1}, as many as the student "
+            f"has outputs. Received: labels from {np.min(labels)} to {np.max(labels)}."
+        )

@@ -1,0 +1,30 @@
+"""The layers that the losses own, where Keras finds them and the student does not."""
+
+from typing import Any
+
+import keras
+
+
+class LossLayers(keras.layers.Layer):
+    """Holds projectors and memory banks beside the student.
+
+    They appear when the first batch has shown the shapes, which is after the Distiller
+    may have been called and closed for new state; this layer stays open.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="loss_layers")
+        self.built = True
+
+    def hold(self, layers: dict[str, keras.layers.Layer]) -> None:
+        """Track the layers, each under its name.
+
+        An attribute for each, because torch clears the gradients of attributes only.
+        """
+        for name, layer in layers.items():
+            if self.__dict__.get(name) is not layer:
+                setattr(self, name, layer)
+
+    def call(self, inputs: Any) -> Any:
+        """Return the inputs: the layers are called by their losses."""
+        return inputs

@@ -1,0 +1,244 @@
+"""The seam between the Distiller and every method."""
+
+import re
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_kd import hyperparameters
+from keras_kd.losses.context import StepContext
+from keras_kd.taps import Output, Tap
+
+
+class DistillationLoss:
+    """Base class of what a student learns from.
+
+    A loss says which signals it wants of the teacher and of the student, and turns
+    them into one value per example or token. The Distiller fetches the signals in the
+    one forward pass of each side, and weighs, masks, averages and reports the values.
+
+    To write a loss, override `call`. Override `teacher_signals` and `student_signals`
+    where it wants something else than the outputs: any structure of `Output` and
+    `Tap` objects, or None. Layers that it owns (projectors, memory banks) are created
+    in `build` and listed in `layers`; they train and are saved with the Distiller,
+    and are no part of the student. Numbers that may follow a schedule are
+    `keras_kd.Hyperparameter` attributes, read by `step.value(self, "name")`.
+
+    A subclass written for `keras.distillation`, which overrides `compute_loss` and
+    returns a scalar, works too; sample weights and masks cannot reach a scalar.
+
+    Example:
+
+    >>> class LogitGap(DistillationLoss):
+    ...     '''Mean absolute difference of the logits.'''
+    ...
+    ...     def call(self, teacher, student, step):
+    ...         return keras.ops.mean(keras.ops.abs(teacher - student), axis=-1)
+    >>> float(LogitGap().compute_loss(np.ones((2, 3)), np.zeros((2, 3))))
+    1.0
+    """
+
+    teacher_layer_name: Any = None
+    student_layer_name: Any = None
+
+    @property
+    def name(self) -> str:
+        """The name of the loss in the logs."""
+        given = self.__dict__.get("_name")
+        return (
+            given or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+        )
+
+    @name.setter
+    def name(self, value: str | None) -> None:
+        if value is not None and (not isinstance(value, str) or not value):
+            raise ValueError(
+                f"`name` must be None or a non-empty string. Received: name={value!r}"
+            )
+        self.__dict__["_name"] = value
+
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """The layers that the loss owns and that train with the student."""
+        return []
+
+    @property
+    def built(self) -> bool:
+        """Whether `build` has run."""
+        return bool(self.__dict__.get("_built", False))
+
+    def teacher_signals(self) -> Any:
+        """Return the structure of `Output` and `Tap` objects wanted of the teacher."""
+        return self._signal("teacher_layer_name")
+
+    def student_signals(self) -> Any:
+        """Return the structure of `Output` and `Tap` objects wanted of the student."""
+        return self._signal("student_layer_name")
+
+    def _signal(self, argument: str) -> Any:
+        # Kept, because a tap of a layer object learns its path from the model.
+        address = getattr(self, argument)
+        kept = self.__dict__.setdefault("_signals", {})
+        if argument not in kept or kept[argument][0] is not address:
+            signal = Output() if address is None else address
+            if not isinstance(signal, (Tap, Output)):
+                signal = Tap(signal)
+            kept[argument] = (address, signal)
+        return kept[argument][1]
+
+    def bind(self, teacher: Any, student: Any) -> None:
+        """Find the wanted layers in the models.
+
+        Args:
+            teacher: The teacher, or None where there is none.
+            student: The student.
+
+        Raises:
+            ValueError: A model has no such layer.
+        """
+        sides = (
+            ("teacher", teacher, self.teacher_signals()),
+            ("student", student, self.student_signals()),
+        )
+        for side, model, signals in sides:
+            for request in requests_in(signals):
+                if isinstance(request, Tap):
+                    request.resolve(model, side=side)
+
+    def build(self, teacher: Any, student: Any) -> None:
+        """Check the shapes of the signals and create the layers of the loss.
+
+        Args:
+            teacher: The structure of `teacher_signals`, of `keras.KerasTensor`.
+            student: The same for the student.
+
+        Raises:
+            ValueError: The shapes do not fit.
+        """
+        self.validate_outputs(teacher, student)
+        self.__dict__["_built"] = True
+
+    def check(self, teacher: Any, student: Any) -> None:
+        """Check the values of the first batch, which no compiled step can do.
+
+        Raises:
+            ValueError: The values are not what the loss expects.
+        """
+
+    def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
+        """Return one value per example `(batch,)` or token `(batch, length)`.
+
+        Args:
+            teacher: The teacher's signals, without gradient.
+            student: The student's signals.
+            step: What else the step knows: labels, masks, the step count.
+
+        Returns:
+            A tensor whose first axis is the batch, or a list or dict of such tensors,
+            whose averages are added up.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must override `call` (one value per example) or, "
+            "as in keras.distillation, `compute_loss` (a scalar)."
+        )
+
+    def compute_loss(
+        self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any
+    ) -> Any:
+        """Return the mean loss as a scalar, as `keras.distillation` asks for it.
+
+        Args:
+            teacher_outputs: The teacher's signals.
+            student_outputs: The student's signals, of the same structure.
+            **kwargs: Ignored.
+
+        Returns:
+            Scalar tensor: the sum over the outputs of the mean value.
+
+        Raises:
+            ValueError: The signals do not fit, or the loss needs what only
+                `keras_kd.Distiller` gives it: a projector or a schedule.
+        """
+        del kwargs
+        if not self.built:
+            self.build(*map(_specs, (teacher_outputs, student_outputs)))
+            if self.layers:
+                raise ValueError(
+                    f"{type(self).__name__} needs a projector between signals of "
+                    f"different width, which only `keras_kd.Distiller` can train. "
+                    f"Received: {_shapes(teacher_outputs)} of the teacher and "
+                    f"{_shapes(student_outputs)} of the student."
+                )
+        values = self.call(teacher_outputs, student_outputs, StepContext())
+        return sum(ops.mean(value) for value in keras.tree.flatten(values))
+
+    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        """Raise where the signals of the two sides differ in structure.
+
+        Raises:
+            ValueError: They do.
+        """
+        keras.tree.assert_same_structure(teacher_outputs, student_outputs)
+
+    def validate_model_compatibility(self, teacher: Any, student: Any) -> None:
+        """Raise where the loss cannot work with these models.
+
+        Raises:
+            ValueError: It cannot.
+        """
+        self.bind(teacher, student)
+
+    def get_config(self) -> dict[str, Any]:
+        config = {
+            name: hyperparameters.to_config(getattr(self, name))
+            for name in hyperparameters.names_of(self)
+        }
+        if "_name" in self.__dict__:
+            config["name"] = self.__dict__["_name"]
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        scheduled = hyperparameters.names_of(cls)
+        return cls(
+            **{
+                key: hyperparameters.from_config(value)
+                if key in scheduled
+                else keras.saving.deserialize_keras_object(value)
+                for key, value in config.items()
+            }
+        )
+
+
+def requests_in(signals: Any) -> list[Any]:
+    """List the `Output` and `Tap` objects of a structure of signals."""
+    return [request for request in keras.tree.flatten(signals) if request is not None]
+
+
+def address_config(address: Any, signal: Any) -> Any:
+    """Return the JSON form of the address of a layer.
+
+    Args:
+        address: What the user gave: a path, a layer, a `Tap`, or None.
+        signal: The tap made of it, which knows the path of a layer object.
+    """
+    if isinstance(address, keras.layers.Layer):
+        return signal.get_config()["layer"]
+    if isinstance(address, (Tap, Output)):
+        return keras.saving.serialize_keras_object(address)
+    return address
+
+
+def _specs(signals: Any) -> Any:
+    return keras.tree.map_structure(
+        lambda x: keras.KerasTensor(
+            x.shape, dtype=str(keras.backend.standardize_dtype(x.dtype))
+        ),
+        signals,
+    )
+
+
+def _shapes(signals: Any) -> str:
+    shapes = [str(tuple(x.shape)) for x in keras.tree.flatten(signals)]
+    return ", ".join(shapes)

@@ -1,0 +1,56 @@
+"""What a loss may know of the step beside its signals."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras_kd.hyperparameters import Schedule
+
+
+@dataclass
+class StepContext:
+    """The batch and the moment that a loss is computed for.
+
+    Attributes:
+        x: The batch's inputs, before `student_inputs` and `teacher_inputs`.
+        y: The batch's labels, or None.
+        sample_weight: The batch's weights, class weights included, or None.
+        training: True in `fit`, False in `evaluate`.
+        step: The optimiser's step, an integer tensor.
+        teacher_mask: The Keras masks of the teacher's signals, in their structure;
+            None for a signal without a mask.
+        student_mask: The same for the student's signals.
+    """
+
+    x: Any = None
+    y: Any = None
+    sample_weight: Any = None
+    training: bool = True
+    step: Any = None
+    teacher_mask: Any = None
+    student_mask: Any = None
+    values: dict[tuple[int, str], Any] = field(default_factory=dict, repr=False)
+
+    def value(self, owner: Any, name: str) -> Any:
+        """Return the present value of a hyperparameter of `owner`.
+
+        Args:
+            owner: The loss.
+            name: The name of one of its `keras_kd.Hyperparameter` attributes.
+
+        Returns:
+            A number, or a scalar tensor in a step of the Distiller.
+
+        Raises:
+            ValueError: It follows a schedule, and there is no step to read it at.
+        """
+        key = (id(owner), name)
+        if key in self.values:
+            return self.values[key]
+        value = getattr(owner, name)
+        if isinstance(value, Schedule):
+            raise ValueError(
+                f"`{name}` of {type(owner).__name__} follows a schedule, which is read "
+                "at the optimiser's step. Received: a call outside of a training "
+                "step. Use `keras_kd.Distiller`, or give a number."
+            )
+        return value

@@ -1,0 +1,5 @@
+"""Where the targets come from."""
+
+from keras_kd.teachers.frozen import FrozenTeacher
+
+__all__ = ["FrozenTeacher"]
