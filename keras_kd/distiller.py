@@ -10,12 +10,12 @@ import keras
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.engine import saving
 from keras_kd.engine.active_step import ActiveStep, active_step, running
 from keras_kd.engine.bank import HyperparameterBank
 from keras_kd.engine.first_batch import check_batch
 from keras_kd.engine.loss_layers import LossLayers
 from keras_kd.engine.objective import Objective, batch_size
+from keras_kd.engine.saving import SavedDistiller
 from keras_kd.hyperparameters import (
     Hyperparameter,
     Scalar,
@@ -28,7 +28,7 @@ from keras_kd.teachers.frozen import FrozenTeacher
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class Distiller(_backend.DistillationTrainer, keras.Model):
+class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
     """Trains a student on labels and on what a teacher knows.
 
     total = student_loss_weight · task + distillation_weight · Σ wᵢ · Lᵢ + penalties
@@ -60,14 +60,13 @@ class Distiller(_backend.DistillationTrainer, keras.Model):
         save_teacher: Whether the Distiller's own file holds a Keras teacher.
         **kwargs: Passed on to `keras.Model`.
 
-    Every weight is a number or a `keras.optimizers.schedules.LearningRateSchedule`, read
-    at the optimiser's step; a new value may be assigned between steps.
+    Every weight is a number or a `keras.optimizers.schedules.LearningRateSchedule`,
+    read at the optimiser's step; a new value may be assigned between steps.
 
     Raises:
         ValueError: An argument is none of these.
 
     Example:
-
     >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     >>> distiller = Distiller(teacher, student, LogitsDistillation(temperature=2.0))
@@ -212,11 +211,6 @@ class Distiller(_backend.DistillationTrainer, keras.Model):
     def teacher_inputs(self) -> Callable[[Any], Any] | None:
         """The function from the batch's x to the teacher's inputs."""
         return None if self.frozen_teacher is None else self.frozen_teacher.inputs
-
-    @property
-    def saves_teacher(self) -> bool:
-        """Whether the Distiller's file holds the teacher."""
-        return self.save_teacher and saving.is_serialisable(self.teacher)
 
     def frozen_variables(self) -> list[keras.Variable]:
         """List what a step reads and no step changes: teacher and hyperparameters."""
@@ -461,56 +455,3 @@ class Distiller(_backend.DistillationTrainer, keras.Model):
     def reads_labels(self) -> bool:
         """Whether metrics were compiled that need labels."""
         return _backend.reads_labels(self)
-
-    # Saving
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.pop("autocast", None)
-        return {**config, **saving.config_of(self)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        with keras.saving.custom_object_scope(custom_objects or {}):
-            return cls(**saving.arguments_from(config))
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as the saved Distiller was, and make room for its optimizer state."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built and self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
-
-    def get_build_config(self) -> dict[str, Any] | None:
-        """Return the shapes of the signals, from which the projectors are rebuilt."""
-        if self.objective.signal_specs is None:
-            return None
-        return {"signals": saving.encode_specs(self.objective.signal_specs)}
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        """Create the projectors of a saved Distiller."""
-        self.objective.bind(self.teacher, self.student)
-        self.objective.build_from_specs(saving.decode_specs(config["signals"]))
-        self.loss_layers.hold(self.objective.layers())
-        self.built = True
-
-    def save_own_variables(self, store: Any) -> None:
-        """Save the seeds, without which a resumed run would draw other dropout masks."""
-        for place, seed in enumerate(self._seeds()):
-            store[str(place)] = seed
-
-    def load_own_variables(self, store: Any) -> None:
-        """Load the seeds."""
-        for place, seed in enumerate(self._seeds()):
-            if str(place) in store:
-                seed.assign(store[str(place)])
-
-    def _seeds(self) -> list[keras.Variable]:
-        weights = {id(variable) for variable in self.weights}
-        return [v for v in self.variables if id(v) not in weights]
-
-    def __dir__(self) -> list[str]:
-        # Keras saves what `dir` lists.
-        names = super().__dir__()
-        if "frozen_teacher" in self.__dict__ and not self.saves_teacher:
-            names = [name for name in names if name != "teacher"]
-        return list(names)

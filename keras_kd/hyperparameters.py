@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import keras
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
-Scalar: TypeAlias = float | Schedule
+Scalar: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 def check_scalar(

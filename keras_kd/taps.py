@@ -8,6 +8,7 @@ override `call` are all reached, compiled or not.
 
 import sys
 import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,7 +39,6 @@ class Tap:
         ValueError: An argument is none of these.
 
     Example:
-
     >>> tap = Tap("encoder/block_1", of="input")
     >>> tap.layer, tap.of
     ('encoder/block_1', 'input')
@@ -98,7 +98,6 @@ class Output:
             output of a model that has several.
 
     Example:
-
     >>> Output("digit").key
     'digit'
     """
@@ -140,6 +139,7 @@ class Recording:
     output: Any = None
     calls: dict[int, list[_Call]] = field(default_factory=dict)
     wants_attention: frozenset[int] = frozenset()
+    first_batch: bool = False
 
     def fetch(self, request: Any) -> Any:
         """Return the signal that a `Tap` or an `Output` asks for."""
@@ -153,6 +153,13 @@ class Recording:
                 f"'{layer.name}' was never called in the forward pass. Its parent runs "
                 "it by other means, as `TimeDistributed` does, or not at all: tap "
                 f"{_parent(self.model, layer)} instead."
+            )
+        if request.call is None and len(calls) > 1 and self.first_batch:
+            warnings.warn(
+                f"The {self.side}'s layer '{layer.name}' is called {len(calls)} times "
+                "in a forward pass; the first call is taken. Say which by "
+                "`keras_kd.Tap(layer, call=...)`.",
+                stacklevel=2,
             )
         place = 0 if request.call is None else request.call
         if not -len(calls) <= place < len(calls):
@@ -214,7 +221,7 @@ def recording(
         check_calls: Whether to look, at every recorded call, for a loop or a
             rematerialised block around it, whose values cannot leave it.
     """
-    record = Recording(model, side)
+    record = Recording(model, side, first_batch=check_calls)
     layers = {}
     attention = set()
     for request in requests:
@@ -262,7 +269,7 @@ def _recording_class(plain: type) -> type:
         def call_and_record(self: Any, *args: Any, **kwargs: Any) -> Any:
             sink = getattr(_active, "sink", None)
             if sink is None or id(self) not in sink[0].calls:
-                return plain.__call__(self, *args, **kwargs)  # type: ignore[operator]
+                return plain.__call__(self, *args, **kwargs)
             record, check_calls = sink
             if check_calls:
                 _refuse_inner_trace(record, self)
@@ -272,7 +279,7 @@ def _recording_class(plain: type) -> type:
 
         # Keeping name and module keeps messages, scopes and saved files as they were.
         namespace = {"__call__": call_and_record, "__module__": plain.__module__}
-        namespace["__qualname__"] = plain.__qualname__  # type: ignore[assignment]
+        namespace["__qualname__"] = plain.__qualname__
         _recording_classes[plain] = type(plain)(plain.__name__, (plain,), namespace)
     return _recording_classes[plain]
 

@@ -4,6 +4,8 @@ Every name here exists for the three backends with the same meaning; the contrac
 tests in `tests/_backend` run on each of them.
 """
 
+from typing import TYPE_CHECKING
+
 import keras
 
 from keras_kd._backend.keras_internals import (
@@ -19,7 +21,7 @@ from keras_kd._backend.keras_internals import (
 
 BACKEND = keras.config.backend()
 
-if BACKEND == "jax":
+if TYPE_CHECKING or BACKEND == "jax":
     from keras_kd._backend.jax import (
         TRACING_FRAMES,
         DistillationTrainer,

@@ -2,12 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
+# A mixin that stands before `keras.Model` among the bases of the Distiller.
+if TYPE_CHECKING:
+    from keras import Model as Trainer
+else:
+    Trainer = object
 
-class SharedTrainer:
+
+class SharedTrainer(Trainer):
     """Opens a distillation step around the train and test step of Keras.
 
     The trainers of Keras stay in charge of gradients, loss scaling, distribution and
@@ -48,7 +54,7 @@ class SharedTrainer:
                 data_batch = first_batch_of(iterator)
             self.on_first_batch(data_batch)
         with self.building():
-            super()._symbolic_build(iterator, data_batch)  # type: ignore[misc]
+            super()._symbolic_build(iterator, data_batch)
 
 
 def first_batch_of(iterator: Any) -> Any:

@@ -49,14 +49,17 @@ class _Fed(NamedTuple):
 class DistillationTrainer(SharedTrainer):
     """Feeds frozen variables to the compiled step beside the batch."""
 
+    train_function: Any
+    test_function: Any
+
     def make_train_function(self, force: bool = False) -> None:
         if self.train_function is None or force:
-            super().make_train_function(force=force)  # type: ignore[misc]
+            super().make_train_function(force=force)
             self.train_function = self._feeding(self.train_function, training=True)
 
     def make_test_function(self, force: bool = False) -> None:
         if self.test_function is None or force:
-            super().make_test_function(force=force)  # type: ignore[misc]
+            super().make_test_function(force=force)
             self.test_function = self._feeding(self.test_function, training=False)
 
     def _feeding(self, function: Any, *, training: bool) -> Any:
@@ -75,11 +78,11 @@ class DistillationTrainer(SharedTrainer):
 
     def train_step(self, state: Any, data: Any) -> Any:
         with self._open(state, data, training=True) as batch:
-            return super().train_step(state, batch)  # type: ignore[misc]
+            return super().train_step(state, batch)
 
     def test_step(self, state: Any, data: Any) -> Any:
         with self._open(state, data, training=False) as batch:
-            return super().test_step(state, batch)  # type: ignore[misc]
+            return super().test_step(state, batch)
 
     @contextmanager
     def _open(self, state: Any, data: Any, *, training: bool) -> Iterator[Any]:

@@ -41,11 +41,11 @@ class DistillationTrainer(SharedTrainer):
 
     def train_step(self, data: Any) -> Any:
         with self.open_step(data, training=True, step=self._step(), state=()):
-            return super().train_step(data)  # type: ignore[misc]
+            return super().train_step(data)
 
     def test_step(self, data: Any) -> Any:
         with self.open_step(data, training=False, step=self._step(), state=()):
-            return super().test_step(data)  # type: ignore[misc]
+            return super().test_step(data)
 
     def _step(self) -> Any:
         if self.optimizer is None or not self.optimizer.built:
@@ -68,7 +68,7 @@ class DistillationTrainer(SharedTrainer):
         if data_batch is not None:
             iterator = None  # the batch at hand serves; do not read another
         with self.building():
-            super()._maybe_symbolic_build(iterator, data_batch)  # type: ignore[misc]
+            super()._maybe_symbolic_build(iterator, data_batch)
 
 
 def _of_one_replica(model: keras.Model, batch: Any) -> Any:

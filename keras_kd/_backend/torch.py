@@ -34,13 +34,13 @@ class DistillationTrainer(SharedTrainer):
     def train_step(self, data: Any) -> Any:
         step = self.optimizer.iterations if self.optimizer.built else 0
         with self.open_step(data, training=True, step=step, state=()):
-            return super().train_step(data)  # type: ignore[misc]
+            return super().train_step(data)
 
     def test_step(self, data: Any) -> Any:
         built = self.optimizer is not None and self.optimizer.built
         step = self.optimizer.iterations if built else 0
         with self.open_step(data, training=False, step=step, state=()):
-            return super().test_step(data)  # type: ignore[misc]
+            return super().test_step(data)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
     installed. To resume a training, save the Distiller itself.
 
     Example:
-
     ```python
     best = keras_kd.callbacks.StudentCheckpoint(
         "student.keras", monitor="val_accuracy", save_best_only=True

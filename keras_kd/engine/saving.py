@@ -3,11 +3,17 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from keras_kd.hyperparameters import from_config, to_config
+
+# A mixin that stands before `keras.Model` among the bases of the Distiller.
+if TYPE_CHECKING:
+    from keras import Model as Saved
+else:
+    Saved = object
 
 _loading = threading.local()
 
@@ -38,7 +44,6 @@ def load_distiller(
         ValueError: The file holds no teacher and none is given.
 
     Example:
-
     ```python
     distiller.save("distiller.keras")  # built with save_teacher=False
     distiller = keras_kd.load_distiller("distiller.keras", teacher=teacher)
@@ -118,6 +123,66 @@ def arguments_from(config: dict[str, Any]) -> dict[str, Any]:
             "`keras_kd.load_distiller(filepath, teacher=teacher)`."
         )
     return config
+
+
+class SavedDistiller(Saved):
+    """The part of the Distiller that writes it to a file and reads it back."""
+
+    @property
+    def saves_teacher(self) -> bool:
+        """Whether the Distiller's file holds the teacher."""
+        return self.save_teacher and is_serialisable(self.teacher)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config.pop("autocast", None)
+        return {**config, **config_of(self)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        with keras.saving.custom_object_scope(custom_objects or {}):
+            return cls(**arguments_from(config))
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as the saved Distiller was, and make room for its optimizer state."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built and self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """Return the shapes of the signals, from which the projectors are rebuilt."""
+        if self.objective.signal_specs is None:
+            return None
+        return {"signals": encode_specs(self.objective.signal_specs)}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Create the projectors of a saved Distiller."""
+        self.objective.bind(self.teacher, self.student)
+        self.objective.build_from_specs(decode_specs(config["signals"]))
+        self.loss_layers.hold(self.objective.layers())
+        self.built = True
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save the seeds, without which a resumed run draws other dropout masks."""
+        for place, seed in enumerate(self._seeds()):
+            store[str(place)] = seed
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the seeds."""
+        for place, seed in enumerate(self._seeds()):
+            if str(place) in store:
+                seed.assign(store[str(place)])
+
+    def _seeds(self) -> list[keras.Variable]:
+        weights = {id(variable) for variable in self.weights}
+        return [v for v in self.variables if id(v) not in weights]
+
+    def __dir__(self) -> list[str]:
+        # Keras saves what `dir` lists.
+        names = super().__dir__()
+        if "frozen_teacher" in self.__dict__ and not self.saves_teacher:
+            names = [name for name in names if name != "teacher"]
+        return list(names)
 
 
 def is_serialisable(model: Any) -> bool:

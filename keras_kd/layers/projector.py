@@ -27,7 +27,6 @@ def projector(
         A built layer.
 
     Example:
-
     >>> student = keras.KerasTensor((None, 8, 8, 16))
     >>> projector(student, 64).compute_output_shape((None, 8, 8, 16))
     (None, 8, 8, 64)

@@ -29,7 +29,6 @@ class DistillationLoss:
     returns a scalar, works too; sample weights and masks cannot reach a scalar.
 
     Example:
-
     >>> class LogitGap(DistillationLoss):
     ...     '''Mean absolute difference of the logits.'''
     ...

@@ -25,7 +25,6 @@ class Divergence:
         ValueError: There is no such divergence, or it has no such number.
 
     Example:
-
     >>> divergence = Divergence("jensen_shannon_divergence", beta=0.1)
     >>> divergence(np.eye(3), np.eye(3), temperature=2.0).shape[0]
     3
@@ -186,7 +185,7 @@ def _leaves(losses: Any) -> list[Any]:
 def compare(
     losses: Any, teacher: Any, student: Any, function: Callable[[Any, Any, Any], Any]
 ) -> Any:
-    """Return `function(loss, teacher, student)` for each output, None for a skipped one.
+    """Return `function(loss, teacher, student)` for each output that has a loss.
 
     Args:
         losses: One loss for all outputs, or one for each in the outputs' structure.

@@ -32,7 +32,7 @@ class ScalarLoss(DistillationLoss):
     def name(self) -> str:
         """The name of the loss in the logs, after the class of the object inside."""
         given = self.__dict__.get("_name")
-        return given or DistillationLoss.name.fget(self.loss)  # type: ignore[attr-defined, no-any-return]
+        return given or DistillationLoss.name.fget(self.loss)  # type: ignore[attr-defined]
 
     @name.setter
     def name(self, value: str | None) -> None:
@@ -64,15 +64,15 @@ def _warn_of_default(loss: Any) -> None:
     if _STOCK is None or not isinstance(loss, _STOCK.LogitsDistillation):
         return
     wrong = keras.losses.kl_divergence
-    if any(leaf is wrong for leaf in keras.tree.flatten(loss.loss)):
-        if type(loss) not in _warned:
-            _warned.add(type(loss))
-            warnings.warn(
-                "keras.distillation.LogitsDistillation compares raw logits by its "
-                "default loss 'kl_divergence', without softmax and T². Use "
-                "keras_kd.LogitsDistillation, which is the KL divergence.",
-                stacklevel=4,
-            )
+    is_wrong = any(leaf is wrong for leaf in keras.tree.flatten(loss.loss))
+    if is_wrong and type(loss) not in _warned:
+        _warned.add(type(loss))
+        warnings.warn(
+            "keras.distillation.LogitsDistillation compares raw logits by its "
+            "default loss 'kl_divergence', without softmax and T². Use "
+            "keras_kd.LogitsDistillation, which is the KL divergence.",
+            stacklevel=4,
+        )
 
 
 def as_distillation_loss(loss: Any) -> DistillationLoss:

@@ -1,4 +1,4 @@
-"""Pure functions on tensors: unreduced, float32 inside, logarithmic where it matters."""
+"""Pure functions on tensors: unreduced, in float32, in logarithms."""
 
 from keras_kd.ops.attention_maps import spatial_attention
 from keras_kd.ops.divergences import (

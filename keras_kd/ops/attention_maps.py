@@ -17,7 +17,6 @@ def spatial_attention(features: Any, *, power: float = 2.0) -> Any:
         where all features are 0.
 
     Example:
-
     >>> spatial_attention(np.ones((2, 3, 3, 4))).shape[1]
     9
 

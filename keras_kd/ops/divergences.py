@@ -24,9 +24,8 @@ def log_probabilities(logits: Any, *, temperature: Any = 1.0) -> Any:
         Tensor of the shape of `logits`, float32.
 
     Example:
-
-    >>> log_probabilities(np.array([[0.0, 0.0]])).shape
-    (1, 2)
+    >>> round(float(log_probabilities(np.array([0.0, 0.0]))[0]), 4)
+    -0.6931
     """
     logits = ops.cast(logits, "float32")
     return ops.log_softmax(logits / ops.cast(temperature, "float32"), axis=-1)
@@ -59,7 +58,6 @@ def kl_divergence(
         Tensor of shape `(...)`, float32, at least 0.
 
     Example:
-
     >>> logits = np.array([[1.0, 2.0, 3.0]])
     >>> float(kl_divergence(logits, logits + 3.0, temperature=2.0)[0])
     0.0
@@ -88,7 +86,6 @@ def reverse_kl_divergence(
         Tensor of shape `(...)`, float32, at least 0.
 
     Example:
-
     >>> logits = np.array([[1.0, 2.0, 3.0]])
     >>> float(reverse_kl_divergence(logits, logits)[0])
     0.0
@@ -125,7 +122,6 @@ def jensen_shannon_divergence(
         ValueError: `beta` lies outside of [0, 1].
 
     Example:
-
     >>> far = np.array([[99.0, 0.0]]), np.array([[0.0, 99.0]])
     >>> round(float(jensen_shannon_divergence(*far)[0]), 4)  # log 2
     0.6931
@@ -180,7 +176,6 @@ def skew_kl_divergence(
         ValueError: `alpha` lies outside of [0, 1).
 
     Example:
-
     >>> logits = np.array([[1.0, 2.0, 3.0]])
     >>> abs(round(float(skew_kl_divergence(logits, logits)[0]), 6))
     0.0
@@ -221,7 +216,6 @@ def skew_reverse_kl_divergence(
         ValueError: `alpha` lies outside of [0, 1).
 
     Example:
-
     >>> logits = np.array([[1.0, 2.0, 3.0]])
     >>> abs(round(float(skew_reverse_kl_divergence(logits, logits)[0]), 6))
     0.0
@@ -247,7 +241,6 @@ def total_variation_distance(
         Tensor of shape `(...)`, float32, from 0 to 1.
 
     Example:
-
     >>> far = np.array([[99.0, 0.0]]), np.array([[0.0, 99.0]])
     >>> float(total_variation_distance(*far)[0])
     1.0
@@ -275,7 +268,6 @@ def categorical_crossentropy(
         Tensor of shape `(...)`, float32, at least 0.
 
     Example:
-
     >>> even = np.zeros((1, 2))
     >>> round(float(categorical_crossentropy(even, even)[0]), 4)
     0.6931
@@ -305,7 +297,6 @@ def binary_kl_divergence(
         Tensor of shape `(...)`, float32, at least 0.
 
     Example:
-
     >>> float(binary_kl_divergence(np.array([[2.0]]), np.array([[2.0]]))[0])
     0.0
 

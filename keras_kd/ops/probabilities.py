@@ -22,7 +22,6 @@ def probabilities_kl_divergence(
         Tensor of shape `(...)`, float32.
 
     Example:
-
     >>> p = np.array([[0.5, 0.5, 0.0]])
     >>> float(probabilities_kl_divergence(p, p)[0])
     0.0

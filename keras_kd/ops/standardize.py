@@ -19,7 +19,6 @@ def standardize(logits: Any, *, epsilon: float = 1e-7) -> Any:
         Tensor of the shape of `logits`, float32.
 
     Example:
-
     >>> [round(float(z), 3) for z in standardize(np.array([1.0, 2.0, 3.0]))]
     [-1.0, 0.0, 1.0]
 

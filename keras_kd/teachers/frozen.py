@@ -21,7 +21,6 @@ class FrozenTeacher:
         ValueError: `model` is none of these.
 
     Example:
-
     >>> teacher = FrozenTeacher(lambda x: 2.0 * x)
     >>> float(teacher.forward(keras.ops.ones((1, 1)), []).output[0, 0])
     2.0
@@ -31,8 +30,8 @@ class FrozenTeacher:
         is_layer = isinstance(model, keras.layers.Layer)
         if isinstance(model, type) or not (is_layer or callable(model)):
             raise ValueError(
-                "`teacher` must be a keras.Model, a Layer, a function of the inputs, or "
-                "None where no loss reads it. "
+                "`teacher` must be a keras.Model, a Layer, a function of the inputs, "
+                "or None where no loss reads it. "
                 f"Received: teacher={model!r} (of type {type(model).__name__})"
             )
         self.model = model

@@ -31,7 +31,6 @@ class AttentionTransfer(DistillationLoss):
         ValueError: An argument is none of these, or a feature is no image.
 
     Example:
-
     >>> loss = AttentionTransfer("block_3", "block_2")
     >>> features = np.ones((2, 8, 8, 4))
     >>> float(loss.compute_loss(features, features))

@@ -52,7 +52,6 @@ class FeatureDistillation(DistillationLoss):
             one shape.
 
     Example:
-
     >>> loss = FeatureDistillation("mse", "block_3", "block_2")
     >>> float(loss.compute_loss(np.ones((2, 4)), np.zeros((2, 4))))
     1.0

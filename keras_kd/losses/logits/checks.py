@@ -75,7 +75,7 @@ def check_not_probabilities(values: Any, *, side: str, binary: bool) -> None:
         activation = "sigmoid" if binary else "softmax"
         raise ValueError(
             f"`LogitsDistillation` needs logits. Received: outputs of the {side} that "
-            f"are probabilities in the first batch, as after a {activation}. Remove the "
-            f"last activation of the {side} (and train with `from_logits=True`), or "
+            f"are probabilities in the first batch, as after a {activation}. Remove "
+            f"the last activation of the {side} (training with `from_logits=True`), or "
             "pass `from_logits=False` where both models give probabilities."
         )

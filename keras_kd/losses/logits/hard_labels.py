@@ -29,7 +29,6 @@ class HardLabelDistillation(DistillationLoss):
         ValueError: The outputs do not stand for the same classes.
 
     Example:
-
     >>> teacher, student = np.array([[0.0, 5.0]]), np.array([[0.0, 0.0]])
     >>> round(float(HardLabelDistillation().compute_loss(teacher, student)), 4)
     0.6931

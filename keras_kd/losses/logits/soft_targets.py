@@ -58,7 +58,6 @@ class LogitsDistillation(DistillationLoss):
         ValueError: An argument is none of these, or the outputs do not fit.
 
     Example:
-
     >>> loss = LogitsDistillation(temperature=2.0)
     >>> logits = np.array([[1.0, 2.0, 3.0]])
     >>> abs(round(float(loss.compute_loss(logits, logits + 3.0)), 5))

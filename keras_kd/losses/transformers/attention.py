@@ -42,7 +42,6 @@ class AttentionDistillation(DistillationLoss):
             probabilities, or their lengths differ.
 
     Example:
-
     >>> loss = AttentionDistillation(["layer_0/attention"], ["layer_0/attention"])
     >>> [tap.of for tap in loss.teacher_signals()]
     ['attention']

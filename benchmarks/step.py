@@ -1,0 +1,215 @@
+"""What a training step of `keras_kd.Distiller` costs beside the least it could.
+
+    KERAS_BACKEND=jax python -m benchmarks.step --json step-jax.json
+
+The floor is the teacher's inference, as `predict` compiles it, plus the student's own
+training step in `fit`, with the same task loss and optimizer, and with the projectors
+where a feature loss needs them. The peer is `keras.distillation.Distiller`, repaired
+by an explicit `KLDivergence` loss; it cannot map one width to another.
+
+All contenders train on the same batches, in one process, by turns. The headline is the
+ratio to the floor of the same round; the floor measured against a second copy of itself
+is the noise.
+"""
+
+import argparse
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_kd
+from benchmarks import timing
+from benchmarks.convnets import CLASSES, WithProjectors, convnet, stage_names
+
+TARGET = 1.05
+TEMPERATURE = 2.0
+STUDENT_DEPTH, TEACHER_DEPTH = 1, 3
+
+
+def stock_logits() -> Any:
+    """Return the stock's loss on logits, with the loss that makes it right."""
+    return keras.distillation.LogitsDistillation(
+        temperature=TEMPERATURE, loss=keras.losses.KLDivergence()
+    )
+
+
+class Case:
+    """One pair of models and one list of losses, for each contender anew.
+
+    Args:
+        options: The command line.
+        teacher_widths: The widths of the teacher's stages.
+        features: Whether each stage is compared, beside the logits.
+    """
+
+    def __init__(
+        self, options: argparse.Namespace, teacher_widths: Sequence[int], features: bool
+    ) -> None:
+        self.options = options
+        self.teacher_widths = teacher_widths
+        self.features = features
+        self.projects = features and list(teacher_widths) != list(options.widths)
+        rng = np.random.default_rng(0)
+        count = options.batch_size * options.steps
+        shape = (count, options.image_size, options.image_size, 3)
+        self.x = rng.standard_normal(shape, dtype="float32")
+        self.y = rng.integers(0, CLASSES, count)
+
+    def teacher(self) -> keras.Model:
+        """Return a teacher; the stock changes its flags, so nobody shares one."""
+        size, widths = self.options.image_size, self.teacher_widths
+        return convnet(size, widths, TEACHER_DEPTH, name="teacher")
+
+    def student(self) -> keras.Model:
+        """Return a student."""
+        size, widths = self.options.image_size, self.options.widths
+        return convnet(size, widths, STUDENT_DEPTH, name="student")
+
+    def training(self, model: keras.Model) -> timing.Training:
+        """Compile `model` as all contenders are compiled."""
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("adam", loss)
+        return timing.Training(model, self.x, self.y, self.options.batch_size)
+
+    def distiller(self, library: Any, logits: Any) -> timing.Training:
+        """Return the Distiller of a library that has the stock's interface."""
+        losses = [logits]
+        if self.features:
+            losses += [
+                library.FeatureDistillation("mse", name, name)
+                for name in stage_names(self.teacher_widths)
+            ]
+        return self.training(library.Distiller(self.teacher(), self.student(), losses))
+
+    def timers(self) -> dict[str, Callable[[], float]]:
+        """Return what to measure, by name."""
+        timers: dict[str, Callable[[], float]] = {}
+        for copy in "ab":
+            student = self.student()
+            if self.projects:
+                student = WithProjectors(student, self.teacher_widths)
+            timers[f"teacher {copy}"] = timing.Inference(
+                self.teacher(), self.x, self.options.batch_size
+            )
+            timers[f"student {copy}"] = self.training(student)
+        timers["keras_kd"] = self.distiller(
+            keras_kd, keras_kd.LogitsDistillation(temperature=TEMPERATURE)
+        )
+        if not self.projects:
+            timers["peer"] = self.distiller(keras.distillation, stock_logits())
+        return timers
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Return seconds per step and ratios to the floor, with all rounds."""
+    seconds = timing.interleaved(case.timers(), case.options.rounds)
+    rounds = {name: np.array(figures) for name, figures in seconds.items()}
+    floors = {
+        copy: rounds[f"teacher {copy}"] + rounds[f"student {copy}"] for copy in "ab"
+    }
+    floor = (floors["a"] + floors["b"]) / 2
+    contenders = {"keras_kd": rounds["keras_kd"]}
+    if "peer" in rounds:
+        contenders["peer"] = rounds["peer"]
+    return {
+        "seconds": {
+            "teacher": timing.summary(rounds["teacher a"]),
+            "student": timing.summary(rounds["student a"]),
+            "floor": timing.summary(floor),
+            **{name: timing.summary(values) for name, values in contenders.items()},
+        },
+        "ratio_to_floor": {
+            "floor, second copy": timing.summary(floors["b"] / floors["a"]),
+            **{
+                name: timing.summary(values / floor)
+                for name, values in contenders.items()
+            },
+        },
+        "rounds": seconds,
+    }
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """Return the results as a Markdown table."""
+    lines = [
+        "| case | | ms/step | ratio to the floor (quartiles) |",
+        "|---|---|---:|---:|",
+    ]
+    for case, result in results.items():
+        ratios = result["ratio_to_floor"]
+        for name, seconds in result["seconds"].items():
+            ratio = ratios.get("floor, second copy" if name == "floor" else name)
+            shown = ratio and "{median:.3f} ({low:.3f}–{high:.3f})".format(**ratio)
+            if name == "floor":
+                shown = f"second copy: {shown}"
+            lines.append(
+                f"| {case} | {name} | {1e3 * seconds['median']:.1f} | {shown or ''} |"
+            )
+    return "\n".join(lines)
+
+
+def verdict(results: dict[str, dict[str, Any]]) -> str:
+    """Say in a line whether the targets hold."""
+    medians = {
+        case: {name: r["median"] for name, r in result["ratio_to_floor"].items()}
+        for case, result in results.items()
+    }
+    worst = max(m["keras_kd"] for m in medians.values())
+    lead = max(m["keras_kd"] / m["peer"] for m in medians.values() if "peer" in m)
+    return (
+        f"Distiller <= {TARGET} x floor: {'yes' if worst <= TARGET else 'NO'} "
+        f"(worst {worst:.3f}); not slower than the repaired peer: "
+        f"{'yes' if lead <= 1 else 'NO'} (worst {lead:.3f})."
+    )
+
+
+def arguments() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        description="Seconds per training step, beside the floor and the peer."
+    )
+    add = functools.partial(parser.add_argument, type=int)
+    add("--rounds", default=11)
+    add("--steps", default=8, help="batches a round")
+    add("--batch-size", default=64)
+    add("--image-size", default=32)
+    add("--widths", nargs="+", default=[32, 64, 128], help="of the student's stages")
+    parser.add_argument("--json", type=Path, help="where to write all figures")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print the table, and write the figures."""
+    options = arguments()
+    keras.utils.set_random_seed(0)
+    same = options.widths
+    wider = [2 * width for width in same]
+    cases = {
+        "logits": Case(options, same, features=False),
+        "logits + features": Case(options, same, features=True),
+        "logits + projected features": Case(options, wider, features=True),
+    }
+    results = {}
+    for name, case in cases.items():
+        results[name] = measure(case)
+        keras.backend.clear_session()
+    print(f"{timing.BACKEND} on {timing.device_name()}, {timing.versions()}")
+    print(f"{table(results)}\n{verdict(results)}")
+    if options.json:
+        report = {
+            "backend": timing.BACKEND,
+            "device": timing.device_name(),
+            "versions": timing.versions(),
+            "options": {**vars(options), "json": str(options.json)},
+            "results": results,
+        }
+        options.json.write_text(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
