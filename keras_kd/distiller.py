@@ -121,7 +121,9 @@ class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
         self.evaluate_distillation = bool(evaluate_distillation)
         self.save_teacher = bool(save_teacher)
         self.objective = Objective(distillation_losses)
-        self._weights = WeightList(
+        # Not by `self._weights =`: Keras would put a list of its own in its place,
+        # which neither checks nor reports an assignment.
+        self.__dict__["_weights"] = WeightList(
             self.objective.weights(distillation_loss_weights), self._weight_assigned
         )
         self.student_loss_weight = student_loss_weight

@@ -37,6 +37,8 @@ def children(
     """
     attributes: dict[int, set[str]] = {}
     for name, value in vars(layer).items():
+        if name.startswith("_"):
+            continue
         if isinstance(value, keras.layers.Layer):
             attributes.setdefault(id(value), set()).add(name)
         elif isinstance(value, (list, tuple)):

@@ -1,6 +1,7 @@
 """How two signals are compared: the objects behind the `loss=` of a method."""
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import keras
@@ -59,6 +60,12 @@ class Divergence:
                 f"`{name}` takes {', '.join(known) or 'no parameters'}. "
                 f"Received: {', '.join(sorted(unknown))}"
             )
+        for key, value in parameters.items():
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise ValueError(
+                    f"`{key}` must be a number. "
+                    f"Received: {key}={value!r} (of type {type(value).__name__})"
+                )
         # A wrong number shows here and not in the first compiled step.
         self(ops.zeros((1, 2)), ops.zeros((1, 2)))
 

@@ -88,10 +88,11 @@ def as_distillation_loss(loss: Any) -> DistillationLoss:
             return loss
         return ScalarLoss(loss)
     methods = ("compute_loss", "validate_outputs", "validate_model_compatibility")
-    if all(callable(getattr(loss, method, None)) for method in methods):
+    is_class = isinstance(loss, type)
+    if not is_class and all(callable(getattr(loss, name, None)) for name in methods):
         return ScalarLoss(loss)
     hint = ""
-    if isinstance(loss, type):
+    if is_class:
         hint = f" Give an object: {loss.__name__}()."
     elif isinstance(loss, (str, keras.losses.Loss)) or callable(loss):
         hint = (

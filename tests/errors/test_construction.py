@@ -18,7 +18,7 @@ from keras_kd import (
     Tap,
     load_distiller,
 )
-from tests.errors.malformed import Use, X, Y, network, pair, predicts, unchanged
+from tests.errors.malformed import CROSSENTROPY, Use, X, Y, pair, predicts, unchanged
 
 Logits = LogitsDistillation
 NAN, INF = float("nan"), float("inf")
@@ -204,12 +204,7 @@ MODELS = [
     (
         "fit_before_compile",
         lambda t, s: Distiller(t, s, Logits()).fit(X, Y),
-        r"call `compile\(\)` before calling `fit\(\)`",
-    ),
-    (
-        "task_loss_unknown",
-        lambda t, s: Distiller(t, s, Logits()).compile(loss="cross_entropie"),
-        r"Could not interpret.*cross_entropie",
+        r"call `compile\(\)` before",
     ),
 ]
 
@@ -287,7 +282,7 @@ LOSSES = [
     (
         "divergence_beta_as_text",
         lambda t, s: Divergence("jensen_shannon_divergence", beta="half"),
-        r"`beta` must be from 0 to 1. Received: beta='half'",
+        r"`beta` must be a number. Received: beta='half' \(of type str\)",
     ),
     (
         "output_of_three",
@@ -424,30 +419,29 @@ def test_the_cause_of_each_is_distinct():
 def test_a_file_without_teacher_asks_for_it(tmp_path):
     teacher, student = pair()
     path = str(tmp_path / "distiller.keras")
-    Distiller(teacher, student, Logits(), save_teacher=False).save(path)
+    _trained(teacher, student, Logits(), save_teacher=False).save(path)
 
     def right():
         distiller = load_distiller(path, teacher=teacher)
-        distiller.compile("sgd", run_eagerly=True)
         return distiller.fit(X, Y, verbose=0)
 
     use = Use(teacher, student, lambda: keras.saving.load_model(path), right)
     use.check(r"holds no teacher.*keras_kd.load_distiller\(filepath, teacher=teacher\)")
 
 
-def test_a_model_stays_usable_when_its_partner_does_not_fit():
-    """The error of one Distiller does not reach another one on the same models."""
+def test_a_refused_loss_can_be_used_again():
     teacher, student = pair()
     loss = FeatureDistillation("mse", "hidden", "hidden")
-    other = network(9, name="other")
     Use(
         teacher,
         student,
-        lambda: Distiller(teacher, other, [loss, loss]),
-        lambda: _fit(Distiller(teacher, student, loss)),
+        lambda: Distiller(teacher, student, [loss, loss]),
+        lambda: _trained(teacher, student, loss).history,
     ).check("the same object twice")
 
 
-def _fit(distiller):
-    distiller.compile("sgd", run_eagerly=True)
-    return distiller.fit(X, Y, verbose=0)
+def _trained(teacher, student, losses, **settings):
+    distiller = Distiller(teacher, student, losses, **settings)
+    distiller.compile("sgd", CROSSENTROPY, run_eagerly=True)
+    distiller.fit(X, Y, verbose=0)
+    return distiller

@@ -96,7 +96,9 @@ def test_row_03_models_with_several_outputs_fit(structure):
     teacher, student = _two_heads(1, structure), _two_heads(5, structure)
 
     def given(values):
-        return structure(zip("ab", values, strict=True)) if structure is dict else values
+        return (
+            structure(zip("ab", values, strict=True)) if structure is dict else values
+        )
 
     labels = given([y, (y + 1) % 3])
     task_losses = given([helpers.crossentropy(), helpers.crossentropy()])

@@ -1,5 +1,6 @@
 """The student looks where the teacher looks."""
 
+import math
 from typing import Any
 
 import keras
@@ -48,7 +49,8 @@ class AttentionTransfer(DistillationLoss):
         power: float = 2.0,
         name: str | None = None,
     ) -> None:
-        if isinstance(power, bool) or not isinstance(power, (int, float)) or power <= 0:
+        is_number = isinstance(power, (int, float)) and not isinstance(power, bool)
+        if not is_number or not 0 < power < math.inf:
             raise ValueError(
                 f"`power` must be a positive number. Received: power={power!r}"
             )

@@ -1,0 +1,92 @@
+"""Each function that differs between backends means the same on all of them."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_kd import _backend
+from tests.gradients import value_and_gradient
+
+
+def test_masks_travel_on_tensors():
+    """Without the mask, padding would count in the distillation loss."""
+    embedded = keras.layers.Embedding(4, 2, mask_zero=True)(np.array([[1, 0]]))
+    mask = ops.convert_to_numpy(_backend.mask_of(embedded))
+    np.testing.assert_array_equal(mask, [[True, False]])
+    assert _backend.mask_of(ops.ones((2,))) is None
+    copied = _backend.attach_mask(ops.ones((1, 2)), _backend.mask_of(embedded))
+    assert _backend.mask_of(copied) is _backend.mask_of(embedded)
+    assert _backend.mask_of(_backend.attach_mask(ops.ones((1,)), None)) is None
+
+
+def test_children_answer_to_name_attribute_and_place():
+    """A path that worked for one model kind and not another would be no address."""
+
+    class Parent(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.head = keras.layers.Dense(1, name="out")
+            self.blocks = [keras.layers.ReLU(name="a"), keras.layers.ReLU(name="b")]
+
+    names = {child.name: names for child, names in _backend.children(Parent())}
+    assert names == {
+        "out": {"out", "head"},
+        "a": {"a", "blocks[0]"},
+        "b": {"b", "blocks[1]"},
+    }
+
+
+def test_no_gradient_reaches_what_was_computed_outside():
+    """A gradient into the teacher would cost time and memory, and train it."""
+    weight = ops.convert_to_tensor([2.0])
+    with _backend.no_gradient():
+        answer = weight * 3.0
+    _, gradient = value_and_gradient(
+        lambda x: ops.sum(x * answer), np.array([5.0], "float32")
+    )
+    np.testing.assert_allclose(gradient, [6.0])
+
+
+def test_one_replica_sums_to_itself():
+    """A factor of the number of replicas would change the learning rate."""
+    value = ops.convert_to_tensor(3.0)
+    assert float(_backend.sum_over_replicas(value)) == 3.0
+
+
+def test_preserve_state_gives_back_what_an_exception_took():
+    """Keras empties the variables before the first step; an error must not."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    before = model.get_weights()
+
+    def fail():
+        with _backend.preserve_state(model):
+            if _backend.BACKEND == "jax":
+                for variable in model.trainable_variables:
+                    variable._value = None
+            raise KeyError("inside")
+
+    with pytest.raises(KeyError, match="inside"):
+        fail()
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_private_facts_of_keras_still_hold():
+    """An upgrade of Keras that moves these must fail here, not in a user's fit."""
+    dense = keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L2(0.5))
+    model = keras.Sequential([keras.Input((2,)), dense])
+    assert not _backend.reads_labels(model)
+    model.compile("sgd", "mse", metrics=["mae"])
+    assert _backend.reads_labels(model)
+    assert _backend.is_built(model)
+    assert _backend.supports_jit(model)
+    assert _backend.supports_jit(lambda x: x)
+    loss = _backend.compiled_loss(model)(ops.ones((2, 1)), ops.zeros((2, 1)))
+    assert float(loss) == pytest.approx(1.0)
+    kernel = ops.convert_to_numpy(model.layers[0].kernel)
+    (penalty,) = _backend.penalties(model)
+    assert float(penalty) == pytest.approx(0.5 * (kernel**2).sum(), rel=1e-5)
+    assert not _backend.is_built(keras.layers.Dense(1))
