@@ -36,7 +36,9 @@ def children(
     (`self.proj` → "proj") and to its place in a list (`self.blocks` → "blocks[0]").
     """
     attributes: dict[int, set[str]] = {}
-    for name, value in vars(layer).items():
+    # On torch a layer is a module, which keeps its sub-modules in a dict of their own.
+    held = {**vars(layer), **vars(layer).get("_modules", {})}
+    for name, value in held.items():
         if name.startswith("_"):
             continue
         if isinstance(value, keras.layers.Layer):
