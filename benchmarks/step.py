@@ -74,7 +74,8 @@ class Case:
         """Compile `model` as all contenders are compiled."""
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile("adam", loss)
-        return timing.Training(model, self.x, self.y, self.options.batch_size)
+        options = self.options
+        return timing.Training(model, self.x, self.y, options.batch_size, options.clock)
 
     def distiller(self, library: Any, logits: Any) -> timing.Training:
         """Return the Distiller of a library that has the stock's interface."""
@@ -94,7 +95,7 @@ class Case:
             if self.projects:
                 student = WithProjectors(student, self.teacher_widths)
             timers[f"teacher {copy}"] = timing.Inference(
-                self.teacher(), self.x, self.options.batch_size
+                self.teacher(), self.x, self.options.batch_size, self.options.clock
             )
             timers[f"student {copy}"] = self.training(student)
         timers["keras_kd"] = self.distiller(
@@ -174,11 +175,17 @@ def arguments() -> argparse.Namespace:
         description="Seconds per training step, beside the floor and the peer."
     )
     add = functools.partial(parser.add_argument, type=int)
-    add("--rounds", default=11)
-    add("--steps", default=8, help="batches a round")
+    add("--rounds", default=21)
+    add("--steps", default=4, help="batches a round")
     add("--batch-size", default=64)
     add("--image-size", default=32)
-    add("--widths", nargs="+", default=[32, 64, 128], help="of the student's stages")
+    add("--widths", nargs="+", default=[16, 32, 64], help="of the student's stages")
+    parser.add_argument(
+        "--clock",
+        choices=list(timing.CLOCKS),
+        default="wall",
+        help="cpu: processor time, for a processor that others use too",
+    )
     parser.add_argument("--json", type=Path, help="where to write all figures")
     return parser.parse_args()
 
@@ -198,7 +205,10 @@ def main() -> None:
     for name, case in cases.items():
         results[name] = measure(case)
         keras.backend.clear_session()
-    print(f"{timing.BACKEND} on {timing.device_name()}, {timing.versions()}")
+    print(
+        f"{timing.BACKEND} on {timing.device_name()}, {options.clock} clock, "
+        f"{timing.versions()}"
+    )
     print(f"{table(results)}\n{verdict(results)}")
     if options.json:
         report = {

@@ -12,7 +12,7 @@ from keras import ops
 from keras_kd import _backend
 from keras_kd.engine.active_step import ActiveStep, active_step, running
 from keras_kd.engine.bank import HyperparameterBank
-from keras_kd.engine.first_batch import check_batch
+from keras_kd.engine.first_batch import check_batch, check_inputs
 from keras_kd.engine.loss_layers import LossLayers
 from keras_kd.engine.objective import Objective, batch_size
 from keras_kd.engine.saving import SavedDistiller
@@ -400,7 +400,9 @@ class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train the student, as `keras.Model.fit` does."""
-        if inspect.isgenerator(x) and self.needs_first_batch():
+        if x is not None:
+            check_inputs(x)  # before Keras makes arrays of it, with messages of its own
+        if inspect.isgenerator(x) and self.compiled and self.needs_first_batch():
             x = self._with_first_batch_checked(x)
         with self._keeping_state():
             return super().fit(x, *args, **kwargs)

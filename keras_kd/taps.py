@@ -296,7 +296,7 @@ def _run(
         layer, *args, return_attention_scores=True, **kwargs
     )
     if attention is None:
-        raise ValueError(
+        raise _backend.PlainError(
             f"The attention probabilities of the {record.side}'s layer '{layer.name}' "
             "cannot be had: flash attention does not form them. Build the layer with "
             "`flash_attention=False`, or tap its output."
@@ -318,7 +318,7 @@ def _refuse_inner_trace(record: Recording, layer: Any) -> None:
         if inside and isinstance(caller, keras.layers.Layer) and caller is not layer:
             path = path_of(record.model, caller)
             name = f"'{path}'" if path else "the model's output"
-            raise ValueError(
+            raise _backend.PlainError(
                 f"The {record.side}'s layer '{path_of(record.model, layer)}' cannot be "
                 "tapped: it runs inside a loop, a scan, an RNN or a rematerialised "
                 f"block, whose values cannot leave it. Tap its parent instead: {name}."

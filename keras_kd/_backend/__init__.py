@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from keras_kd._backend.keras_internals import (
+    PlainError,
     attach_mask,
     children,
     compiled_loss,
@@ -56,6 +57,7 @@ __all__ = [
     "BACKEND",
     "TRACING_FRAMES",
     "DistillationTrainer",
+    "PlainError",
     "attach_mask",
     "children",
     "compiled_loss",

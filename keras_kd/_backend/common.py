@@ -13,6 +13,31 @@ else:
     Trainer = object
 
 
+Frames = tuple[tuple[str, frozenset[str] | None], ...]
+
+
+def tracing_frames(backend: str, *files: str) -> Frames:
+    """List the frames under which a layer is called in a trace of its own.
+
+    What is recorded there cannot be used outside of it.
+
+    Args:
+        backend: The name of the backend.
+        *files: Ends of the names of the files whose functions start such a trace.
+
+    Returns:
+        Pairs of the end of a file's name and the names of functions, None for all.
+    """
+    control_flow = {"scan", "map", "while_loop", "fori_loop", "associative_scan"}
+    control_flow |= {"vectorized_map", "cond", "switch"}
+    return (
+        ("keras/src/layers/rnn/rnn.py", frozenset({"step"})),
+        (f"keras/src/backend/{backend}/rnn.py", None),
+        (f"keras/src/backend/{backend}/core.py", frozenset(control_flow)),
+        *((file, None) for file in files),
+    )
+
+
 class SharedTrainer(Trainer):
     """Opens a distillation step around the train and test step of Keras.
 

@@ -8,22 +8,14 @@ import jax
 import keras
 import numpy as np
 
-from keras_kd._backend.common import SharedTrainer, no_scope
+from keras_kd._backend.common import SharedTrainer, no_scope, tracing_frames
 
-# Frames that show a layer being called under a trace of its own: what is recorded
-# there cannot be used outside of it. (end of the file name, functions or None for all)
-TRACING_FRAMES: tuple[tuple[str, frozenset[str] | None], ...] = (
-    ("keras/src/backend/jax/rnn.py", None),
-    ("keras/src/layers/rnn/rnn.py", frozenset({"step"})),
-    (
-        "keras/src/backend/jax/core.py",
-        frozenset({"scan", "map", "while_loop", "fori_loop", "associative_scan"}
-                  | {"vectorized_map", "cond", "switch"}),
-    ),
-    ("jax/_src/ad_checkpoint.py", None),
-    ("jax/_src/lax/control_flow/loops.py", None),
-    ("jax/_src/lax/control_flow/conditionals.py", None),
-)  # fmt: skip
+TRACING_FRAMES = tracing_frames(
+    "jax",
+    "jax/_src/ad_checkpoint.py",
+    "jax/_src/lax/control_flow/loops.py",
+    "jax/_src/lax/control_flow/conditionals.py",
+)
 
 no_gradient = contextmanager(no_scope)
 # Signals of a frozen teacher are computed outside of the differentiated function.
@@ -117,7 +109,7 @@ def preserve_state(model: keras.Model) -> Iterator[None]:
     error inside the first step loses both. The copies stay in host memory.
     """
     variables = [*model.variables, *model.metrics_variables]
-    if model.optimizer is not None:
+    if getattr(model, "optimizer", None) is not None:  # there is none before `compile`
         variables += model.optimizer.variables
     kept = [
         (variable, np.array(variable.value))

@@ -8,17 +8,30 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras.src.backend import get_keras_mask, set_keras_mask
+
+
+class PlainError(ValueError):
+    """A ValueError raised inside a layer, with a message that is complete as it is.
+
+    Keras would put the name of the layer before it and the call's arguments behind.
+    """
+
+    _keras_call_info_injected = True
 
 
 def mask_of(tensor: Any) -> Any:
-    """Return the Keras mask that a layer attached to `tensor`, or None."""
-    return getattr(tensor, "_keras_mask", None)
+    """Return the Keras mask that a layer attached to `tensor`, or None.
+
+    JAX's tracers take no attributes; Keras keeps their masks elsewhere.
+    """
+    return get_keras_mask(tensor)
 
 
 def attach_mask(tensor: Any, mask: Any) -> Any:
     """Attach a Keras mask to `tensor`, as a layer that supports masking does."""
     if mask is not None:
-        tensor._keras_mask = mask
+        set_keras_mask(tensor, mask)
     return tensor
 
 

@@ -7,20 +7,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_kd._backend.common import SharedTrainer, first_batch_of, no_scope
+from keras_kd._backend.common import (
+    SharedTrainer,
+    first_batch_of,
+    no_scope,
+    tracing_frames,
+)
 
-TRACING_FRAMES: tuple[tuple[str, frozenset[str] | None], ...] = (
-    ("keras/src/backend/tensorflow/rnn.py", None),
-    ("keras/src/layers/rnn/rnn.py", frozenset({"step"})),
-    (
-        "keras/src/backend/tensorflow/core.py",
-        frozenset({"scan", "map", "while_loop", "fori_loop", "associative_scan"}
-                  | {"vectorized_map", "cond", "switch"}),
-    ),
-    ("tensorflow/python/ops/custom_gradient.py", None),
-    ("tensorflow/python/ops/while_loop.py", None),
-    ("tensorflow/python/ops/cond.py", None),
-)  # fmt: skip
+TRACING_FRAMES = tracing_frames(
+    "tensorflow",
+    "tensorflow/python/ops/custom_gradient.py",
+    "tensorflow/python/ops/while_loop.py",
+    "tensorflow/python/ops/cond.py",
+)
 
 no_gradient = contextmanager(no_scope)
 # Signals of a frozen teacher are computed before Keras opens its tape.

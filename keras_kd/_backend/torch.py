@@ -7,18 +7,9 @@ from typing import Any
 import keras
 import torch
 
-from keras_kd._backend.common import SharedTrainer, no_scope
+from keras_kd._backend.common import SharedTrainer, no_scope, tracing_frames
 
-TRACING_FRAMES: tuple[tuple[str, frozenset[str] | None], ...] = (
-    ("keras/src/backend/torch/rnn.py", None),
-    ("keras/src/layers/rnn/rnn.py", frozenset({"step"})),
-    (
-        "keras/src/backend/torch/core.py",
-        frozenset({"scan", "map", "while_loop", "fori_loop", "associative_scan"}
-                  | {"vectorized_map", "cond", "switch"}),
-    ),
-    ("torch/utils/checkpoint.py", None),
-)  # fmt: skip
+TRACING_FRAMES = tracing_frames("torch", "torch/utils/checkpoint.py")
 
 no_gradient = torch.no_grad
 

@@ -28,7 +28,7 @@ def check_batch(distiller: Any, batch: Any) -> None:
         ValueError: Something does not fit; the message says what and what to do.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-    _check_inputs(x)
+    check_inputs(x)
     x, y, sample_weight = _as_tensors(x), _as_tensors(y), _as_tensors(sample_weight)
     _check_labels(distiller, y)
     objective, teacher = distiller.objective, distiller.frozen_teacher
@@ -68,11 +68,14 @@ def check_batch(distiller: Any, batch: Any) -> None:
 def _attempt(side: str, x: Any, run: Callable[[], Any]) -> Any:
     try:
         return run()
+    except _backend.PlainError:
+        raise
     except Exception as error:
-        if isinstance(error, ValueError) and "keras_kd" in _origin(error):
-            raise
         shapes = keras.tree.map_structure(
-            lambda value: f"{value.dtype}{tuple(value.shape)}", x
+            lambda value: (
+                f"{keras.backend.standardize_dtype(value.dtype)}{tuple(value.shape)}"
+            ),
+            x,
         )
         raise ValueError(
             f"The {side} must accept the batch's x. Received: x={shapes}, on which it "
@@ -82,29 +85,30 @@ def _attempt(side: str, x: Any, run: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _origin(error: BaseException) -> str:
-    """Return the module that raised the error."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else trace.tb_frame.f_globals.get("__name__", "")
+def check_inputs(x: Any) -> None:
+    """Raise where `x` is empty or text; data sets and generators pass.
 
-
-def _check_inputs(x: Any) -> None:
+    Raises:
+        ValueError: It is.
+    """
     leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
     if not leaves:
         raise ValueError(f"`x` must hold at least one array. Received: x={x!r}")
+    # Layers of TensorFlow take text, which Keras hands them as arrays of objects.
+    text = "US" if _backend.BACKEND == "tensorflow" else "USO"
     for leaf in leaves:
-        kind = getattr(getattr(leaf, "dtype", None), "kind", "")
-        if kind in "USO" and kind:
+        dtype = getattr(leaf, "dtype", None)
+        if isinstance(leaf, str) or getattr(dtype, "kind", " ") in text:
             raise ValueError(
-                "`x` must be numeric. Received: an array of strings or objects, "
-                f"dtype={leaf.dtype}. Tokenise it in the data pipeline."
+                "`x` must be numeric. Received: strings or objects, "
+                f"dtype={dtype or type(leaf).__name__}. Tokenise it in the data "
+                "pipeline."
             )
-        if len(leaf.shape) and leaf.shape[0] == 0:
+        shape = tuple(getattr(leaf, "shape", None) or ())
+        if shape and shape[0] == 0:
             raise ValueError(
                 "`x` must hold at least one example. Received: an empty batch, of "
-                f"shape {tuple(leaf.shape)}."
+                f"shape {shape}."
             )
 
 
@@ -123,6 +127,12 @@ def _as_tensors(values: Any) -> Any:
 
 
 def _check_same_batch(teacher: Any, student: Any) -> None:
+    for record in (teacher, student):
+        outputs = [] if record is None else keras.tree.flatten(record.output)
+        if record is not None and not all(hasattr(v, "shape") for v in outputs):
+            raise ValueError(
+                f"The {record.side} must return tensors. Received: {record.output!r}"
+            )
     if teacher is None:
         return
     sizes = [

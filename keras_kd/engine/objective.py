@@ -142,10 +142,10 @@ def check_values(loss: DistillationLoss, values: Any) -> None:
     """Raise where a loss returned something that cannot be averaged.
 
     Raises:
-        ValueError: It returned no tensor at all.
+        ValueError: It returned no tensor at all, or something else beside.
     """
-    flat = keras.tree.flatten(values)
-    if not any(value is not None for value in flat):
+    flat = [value for value in keras.tree.flatten(values) if value is not None]
+    if not flat or not all(hasattr(v, "shape") or isinstance(v, float) for v in flat):
         raise ValueError(
             f"`{type(loss).__name__}.call` must return a tensor with one value per "
             f"example or token, or a list or dict of these. Received: {values!r}"

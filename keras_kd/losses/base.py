@@ -178,7 +178,15 @@ class DistillationLoss:
         Raises:
             ValueError: They do.
         """
-        keras.tree.assert_same_structure(teacher_outputs, student_outputs)
+        try:
+            keras.tree.assert_same_structure(teacher_outputs, student_outputs)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{type(self).__name__} compares signals of one structure. Received: "
+                f"teacher {_layout(teacher_outputs)}, student "
+                f"{_layout(student_outputs)}. Select one output of each model, for "
+                "instance by `output=(teacher's, student's)`."
+            ) from error
 
     def validate_model_compatibility(self, teacher: Any, student: Any) -> None:
         """Raise where the loss cannot work with these models.
@@ -236,6 +244,11 @@ def _specs(signals: Any) -> Any:
         ),
         signals,
     )
+
+
+def _layout(signals: Any) -> str:
+    shapes = keras.tree.map_structure(lambda x: str(tuple(x.shape)), signals)
+    return str(shapes).replace('"', "").replace("'(", "(").replace(")'", ")")
 
 
 def _shapes(signals: Any) -> str:

@@ -24,7 +24,10 @@ def adaptive_average_pool(features: Any, size: tuple[int, int]) -> Any:
         ValueError: `size` is larger than the map.
 
     Example:
-    >>> adaptive_average_pool(np.ones((1, 7, 6, 2), "float32"), (3, 3)).shape[1:3] == (3, 3)
+    >>> adaptive_average_pool(np.ones((1, 7, 6, 2), "float32"), (3, 3)).shape[1:3] == (
+    ...     3,
+    ...     3,
+    ... )
     True
     """
     features = ops.convert_to_tensor(features)

@@ -46,17 +46,18 @@ def shifted(by: Any, classes: int = 3, **kwargs: Any) -> keras.Sequential:
 
 def mlp(width: int, *, inputs: int = 4, classes: int = 3, seed: int = 0) -> Any:
     """Return a functional model with the layers "hidden" and "logits"."""
-
-    def random(place: int) -> Any:
-        return keras.initializers.RandomNormal(stddev=0.7, seed=10 * seed + place)
-
     x = keras.Input((inputs,))
-    h = keras.layers.Dense(
-        width, "tanh", kernel_initializer=random(1), bias_initializer=random(2)
+    h = keras.layers.Dense(width, "tanh", name="hidden")(x)
+    return randomised(
+        keras.Model(x, keras.layers.Dense(classes, name="logits")(h)), seed
     )
-    logits = keras.layers.Dense(classes, kernel_initializer=random(3))
-    h.name, logits.name = "hidden", "logits"
-    return keras.Model(x, logits(h(x)))
+
+
+def randomised(model: Any, seed: int) -> Any:
+    """Return the model with random weights that are the same on every backend."""
+    rng = np.random.default_rng(seed)
+    model.set_weights([rng.normal(size=w.shape, scale=0.7) for w in weights_of(model)])
+    return model
 
 
 def features_of(model: Any, x: Any) -> np.ndarray:

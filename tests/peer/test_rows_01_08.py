@@ -53,47 +53,40 @@ def test_row_01_default_kl_divergence_is_one():
 )
 def test_row_02_cross_entropy_is_bounded_by_the_teachers_entropy(loss):
     """The documented cross-entropies reward a student for leaving the teacher."""
-    logits = np.array([6.0, 0.0, -4.0])
-    x, y = np.ones((1, 1), "float32"), np.array([0])
-    teacher = helpers.linear(logits[None] / 2, logits / 2)
+    t = np.array([2.0, 0.0, -2.0])
+    x, y = np.ones((40, 1), "float32"), np.zeros(40, "int32")
+    teacher = helpers.linear(t[None])
 
-    def lowest(module):
-        student = helpers.linear(np.zeros((1, 3)))
+    def train(module):
+        student = helpers.linear([[0.1, 0.2, 0.3]])
         distiller = module.Distiller(
             teacher, student, module.LogitsDistillation(2.0, loss), None, 0.0
         )
         distiller.compile(keras.optimizers.SGD(1.0), helpers.crossentropy())
-        history = distiller.fit(x, y, epochs=40, verbose=0)
-        return min(history.history["distillation_loss"]), helpers.predict(student, x)
+        history = distiller.fit(x, y, batch_size=1, epochs=2, verbose=0)
+        learnt = helpers.softmax(helpers.predict(student, x[:1])[0] / 2.0)
+        return history.history["distillation_loss"][-1], learnt
 
-    p = helpers.softmax(logits / 2)
-    entropy = -np.sum(p * np.log(p))
-    value, learnt = lowest(peer)
+    p = helpers.softmax(t / 2.0)
+    value, learnt = train(peer)
     assert value < -12.0
-    assert np.abs(helpers.softmax(learnt / 2) - p).max() > 0.04
-    value, learnt = lowest(keras_kd)
-    assert value == pytest.approx(4.0 * entropy, rel=1e-3)
-    np.testing.assert_allclose(helpers.softmax(learnt / 2)[0], p, atol=2e-3)
+    assert np.abs(learnt - p).max() > 0.25
+    value, learnt = train(keras_kd)
+    assert value == pytest.approx(-4.0 * np.sum(p * np.log(p)), rel=1e-4)
+    np.testing.assert_allclose(learnt, p, atol=1e-3)
 
 
 def _two_heads(seed: int, structure: type) -> keras.Model:
     x = keras.Input((4,))
-    heads = {
-        name: keras.layers.Dense(
-            3,
-            name=name,
-            kernel_initializer=keras.initializers.RandomNormal(seed=seed + place),
-        )(x)
-        for place, name in enumerate(("a", "b"))
-    }
-    return keras.Model(x, heads if structure is dict else list(heads.values()))
+    heads = {name: keras.layers.Dense(3, name=name)(x) for name in ("a", "b")}
+    model = keras.Model(x, heads if structure is dict else list(heads.values()))
+    return helpers.randomised(model, seed)
 
 
 @pytest.mark.parametrize("structure", [list, dict])
 def test_row_03_models_with_several_outputs_fit(structure):
     """A detector or a multi-task model cannot be distilled at all."""
     x, y = helpers.batch()
-    teacher, student = _two_heads(1, structure), _two_heads(5, structure)
 
     def given(values):
         return (
@@ -104,12 +97,15 @@ def test_row_03_models_with_several_outputs_fit(structure):
     task_losses = given([helpers.crossentropy(), helpers.crossentropy()])
     per_output = given([keras.losses.KLDivergence(), keras.losses.KLDivergence()])
 
+    teacher, student = _two_heads(1, structure), _two_heads(5, structure)
     distiller = peer.Distiller(
         teacher, student, peer.LogitsDistillation(2.0, loss=per_output)
     )
-    with pytest.raises(ValueError, match="structure"):
+    with pytest.raises(ValueError, match="Tracked(List|Dict)"):
         helpers.one_step(distiller, x, labels, loss=task_losses)
 
+    # New models: on JAX the failed fit of the peer leaves them without weights.
+    teacher, student = _two_heads(1, structure), _two_heads(5, structure)
     distiller = keras_kd.Distiller(
         teacher, student, keras_kd.LogitsDistillation(2.0, loss=per_output)
     )
@@ -211,12 +207,10 @@ def test_row_06_sample_and_class_weights_reach_every_loss():
 
 def _tagger(seed: int) -> keras.Model:
     """Return a model of sequences of logits, in which token 0 is padding."""
-    rng = np.random.default_rng(seed)
     tokens = keras.Input((5,), dtype="int32")
     embedded = keras.layers.Embedding(6, 4, mask_zero=True)(tokens)
     model = keras.Model(tokens, keras.layers.Dense(3)(embedded))
-    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
-    return model
+    return helpers.randomised(model, seed)
 
 
 def test_row_07_padding_teaches_nothing():
@@ -229,8 +223,6 @@ def test_row_07_padding_teaches_nothing():
     right = per_token[valid].mean()
 
     logs = helpers.one_step(peer.Distiller(teacher, student, repaired()), x, y)
-    # Keras attaches the mask to the prediction, so KLDivergence itself drops some
-    # of it again on backends where softmax keeps the attribute: none does.
     assert logs["distillation_loss"] == pytest.approx(per_token.mean(), rel=1e-4)
     assert abs(per_token.mean() - right) > 0.05 * right
 
@@ -255,12 +247,8 @@ def test_row_08_regularisers_and_added_losses_are_part_of_the_total():
     def student_with_penalties():
         inputs = keras.Input((4,))
         h = _Activity()(inputs)
-        dense = keras.layers.Dense(
-            3,
-            kernel_regularizer=keras.regularizers.L2(0.5),
-            kernel_initializer=keras.initializers.RandomNormal(seed=3),
-        )
-        return keras.Model(inputs, dense(h)), dense
+        dense = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.5))
+        return helpers.randomised(keras.Model(inputs, dense(h)), 3), dense
 
     for module, loss, counts in (
         (peer, repaired(), False),

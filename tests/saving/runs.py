@@ -119,6 +119,7 @@ def fit(distiller, start=0, stop=EPOCHS, callbacks=(), data=None):
         Shuffled(start) if data is None else data,
         initial_epoch=start,
         epochs=stop,
+        shuffle=False,  # the data shuffles itself
         verbose=0,
         callbacks=list(callbacks),
     ).history
@@ -133,7 +134,7 @@ def state_of(distiller):
             variable for variable in distiller.variables if id(variable) not in student
         ],
         "optimizer": distiller.optimizer.variables,
-        "teacher": distiller.teacher.variables,
+        "teacher": distiller.teacher.weights,
     }
     return {
         f"{part}_{place}": keras.ops.convert_to_numpy(variable)

@@ -5,16 +5,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.divergence import compare
 from keras_kd.losses.logits.checks import check_finite, check_same_classes
-from keras_kd.losses.logits.soft_targets import output_pair
+from keras_kd.losses.logits.outputs import OutputComparison
 from keras_kd.ops.divergences import log_probabilities
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class HardLabelDistillation(DistillationLoss):
+class HardLabelDistillation(OutputComparison):
     """Cross-entropy of the student with the class that the teacher prefers.
 
     −log softmax(s)[argmax t], one value per example or token. The teacher may give
@@ -35,18 +34,6 @@ class HardLabelDistillation(DistillationLoss):
 
     Reference: Touvron et al., 2021, DeiT, arXiv:2012.12877, which weighs it by 0.5.
     """
-
-    def __init__(self, *, output: Any = None, name: str | None = None) -> None:
-        self.output = output
-        self._teacher_output, self._student_output = output_pair(output)
-        if name is not None:
-            self.name = name
-
-    def teacher_signals(self) -> Any:
-        return self._teacher_output
-
-    def student_signals(self) -> Any:
-        return self._student_output
 
     def build(self, teacher: Any, student: Any) -> None:
         super().build(teacher, student)
@@ -73,10 +60,6 @@ class HardLabelDistillation(DistillationLoss):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del step
         return compare(True, teacher, student, lambda _, t, s: _crossentropy(t, s))
-
-    def get_config(self) -> dict[str, Any]:
-        output = list(self.output) if isinstance(self.output, tuple) else self.output
-        return {**super().get_config(), "output": output}
 
 
 def _crossentropy(teacher: Any, student: Any) -> Any:

@@ -6,7 +6,6 @@ import keras
 from keras import ops
 
 from keras_kd.hyperparameters import Hyperparameter, Scalar
-from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.divergence import (
     Divergence,
@@ -20,12 +19,12 @@ from keras_kd.losses.logits.checks import (
     check_not_probabilities,
     check_same_classes,
 )
+from keras_kd.losses.logits.outputs import OutputComparison
 from keras_kd.ops.standardize import standardize
-from keras_kd.taps import Output
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class LogitsDistillation(DistillationLoss):
+class LogitsDistillation(OutputComparison):
     """Distillation of the models' logits: soft targets.
 
     With p = softmax(t / T) of the teacher's logits t and q = softmax(s / T) of the
@@ -80,20 +79,11 @@ class LogitsDistillation(DistillationLoss):
         output: Any = None,
         name: str | None = None,
     ) -> None:
+        super().__init__(output=output, name=name)
         self.temperature = temperature
         self.loss = resolve_losses(loss)
         self.standardize = standardize
         self.from_logits = from_logits
-        self.output = output
-        self._teacher_output, self._student_output = output_pair(output)
-        if name is not None:
-            self.name = name
-
-    def teacher_signals(self) -> Any:
-        return self._teacher_output
-
-    def student_signals(self) -> Any:
-        return self._student_output
 
     def build(self, teacher: Any, student: Any) -> None:
         super().build(teacher, student)
@@ -131,22 +121,7 @@ class LogitsDistillation(DistillationLoss):
             "loss": serialize_losses(self.loss),
             "standardize": self.standardize,
             "from_logits": self.from_logits,
-            "output": list(self.output)
-            if isinstance(self.output, tuple)
-            else self.output,
         }
-
-
-def output_pair(output: Any) -> tuple[Output, Output]:
-    """Return the teacher's and the student's `Output` for the argument `output=`."""
-    if isinstance(output, (list, tuple)):
-        if len(output) != 2:
-            raise ValueError(
-                "`output` must be None, a name or index, or a pair (teacher's, "
-                f"student's). Received: output={output!r}"
-            )
-        return Output(output[0]), Output(output[1])
-    return Output(output), Output(output)
 
 
 def _check_specs(loss: Any, teacher: Any, student: Any) -> None:
