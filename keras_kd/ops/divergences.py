@@ -34,8 +34,11 @@ def log_probabilities(logits: Any, *, temperature: Any = 1.0) -> Any:
 def _expected_gap(log_p: Any, log_q: Any) -> Any:
     """Return Σ p (log p − log q), where a class without probability adds nothing."""
     p = ops.exp(log_p)
-    # 0 · (−inf − …) is not a number; the class must add 0 to value and gradient.
-    return ops.sum(ops.where(p > 0.0, p * (log_p - log_q), 0.0), axis=-1)
+    # Of such a class both logarithms may be −inf. They are taken out before they are
+    # subtracted: the gradient of p is their difference, and must be a number too.
+    has_mass = p > 0.0
+    log_p, log_q = ops.where(has_mass, log_p, 0.0), ops.where(has_mass, log_q, 0.0)
+    return ops.sum(p * (log_p - log_q), axis=-1)
 
 
 def _squared(temperature: Any) -> Any:
