@@ -28,7 +28,6 @@ from benchmarks.convnets import CLASSES, WithProjectors, convnet, stage_names
 
 TARGET = 1.05
 TEMPERATURE = 2.0
-STUDENT_DEPTH, TEACHER_DEPTH = 1, 3
 
 
 def stock_logits() -> Any:
@@ -63,12 +62,12 @@ class Case:
     def teacher(self) -> keras.Model:
         """Return a teacher; the stock changes its flags, so nobody shares one."""
         size, widths = self.options.image_size, self.teacher_widths
-        return convnet(size, widths, TEACHER_DEPTH, name="teacher")
+        return convnet(size, widths, self.options.depths[1], name="teacher")
 
     def student(self) -> keras.Model:
         """Return a student."""
         size, widths = self.options.image_size, self.options.widths
-        return convnet(size, widths, STUDENT_DEPTH, name="student")
+        return convnet(size, widths, self.options.depths[0], name="student")
 
     def training(self, model: keras.Model) -> timing.Training:
         """Compile `model` as all contenders are compiled."""
@@ -176,10 +175,11 @@ def arguments() -> argparse.Namespace:
     )
     add = functools.partial(parser.add_argument, type=int)
     add("--rounds", default=21)
-    add("--steps", default=4, help="batches a round")
-    add("--batch-size", default=64)
+    add("--steps", default=3, help="batches a round")
+    add("--batch-size", default=32)
     add("--image-size", default=32)
-    add("--widths", nargs="+", default=[16, 32, 64], help="of the student's stages")
+    add("--widths", nargs="+", default=[32, 64, 128], help="of the student's stages")
+    add("--depths", nargs=2, default=[2, 4], help="student's and teacher's")
     parser.add_argument(
         "--clock",
         choices=list(timing.CLOCKS),

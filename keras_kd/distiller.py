@@ -140,6 +140,9 @@ class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
         self.distillation_trackers = [
             keras.metrics.Mean(name=name) for name in self.objective.names
         ]
+        # There is nothing to build but the student, which its weights can be loaded
+        # into before any batch.
+        self.built = _backend.is_built(student)
 
     def _check_models(self) -> None:
         teacher = self.teacher

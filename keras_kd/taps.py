@@ -9,6 +9,7 @@ override `call` are all reached, compiled or not.
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ from keras_kd import _backend
 from keras_kd.layer_paths import find_layer, path_of
 
 _KINDS = ("output", "input", "attention")
+
+# Which layer of which model a tap stands for. Kept outside of the taps, which are plain
+# data that users copy and save.
+_resolved: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -65,6 +70,9 @@ class Tap:
 
     def resolve(self, model: keras.layers.Layer, *, side: str) -> keras.layers.Layer:
         """Return the layer inside `model`, and remember its path for saving."""
+        kept = _resolved.get(self)
+        if kept is not None and kept[0]() is model and kept[1]() is not None:
+            return kept[1]()
         found = find_layer(model, self.layer, side=side)
         if self.of == "attention" and not _gives_attention(found):
             raise ValueError(
@@ -74,6 +82,8 @@ class Tap:
                 f"layer '{found.name}' of type {type(found).__name__}."
             )
         self._path = path_of(model, found)
+        # Searching a deep model takes longer than a small eager step may.
+        _resolved[self] = weakref.ref(model), weakref.ref(found)
         return found
 
     def __repr__(self) -> str:

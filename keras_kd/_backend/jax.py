@@ -55,9 +55,12 @@ class DistillationTrainer(SharedTrainer):
             self.test_function = self._feeding(self.test_function, training=False)
 
     def _feeding(self, function: Any, *, training: bool) -> Any:
+        # Listed once: walking through two models takes longer than a small step.
+        variables = self.frozen_variables()
+
         def fed(batches: Iterator[Any]) -> Iterator[_Fed]:
             for batch in batches:
-                frozen = [variable.value for variable in self.frozen_variables()]
+                frozen = [variable.value for variable in variables]
                 # While training the optimiser's step is part of the state, and its
                 # variable is empty; in evaluation it is the other way round.
                 step = None if training else _concrete_step(self.optimizer)

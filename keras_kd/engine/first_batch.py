@@ -94,11 +94,10 @@ def check_inputs(x: Any) -> None:
     leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
     if not leaves:
         raise ValueError(f"`x` must hold at least one array. Received: x={x!r}")
-    # Layers of TensorFlow take text, which Keras hands them as arrays of objects.
-    text = "US" if _backend.BACKEND == "tensorflow" else "USO"
     for leaf in leaves:
         dtype = getattr(leaf, "dtype", None)
-        if isinstance(leaf, str) or getattr(dtype, "kind", " ") in text:
+        is_text = isinstance(leaf, str) or getattr(dtype, "kind", " ") in "USO"
+        if is_text and not _is_tensorflow_text(leaf):
             raise ValueError(
                 "`x` must be numeric. Received: strings or objects, "
                 f"dtype={dtype or type(leaf).__name__}. Tokenise it in the data "
@@ -110,6 +109,13 @@ def check_inputs(x: Any) -> None:
                 "`x` must hold at least one example. Received: an empty batch, of "
                 f"shape {shape}."
             )
+
+
+def _is_tensorflow_text(leaf: Any) -> bool:
+    """Say whether Keras makes a string tensor of it, which layers may take."""
+    if _backend.BACKEND != "tensorflow" or getattr(leaf, "ndim", 0) != 1:
+        return False
+    return bool(leaf.dtype.kind == "O") and all(isinstance(e, str) for e in leaf)
 
 
 def _check_labels(distiller: Any, y: Any) -> None:

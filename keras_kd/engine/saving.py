@@ -1,11 +1,13 @@
 """What a Distiller's file says of it, and how it is read back."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
 from keras_kd.hyperparameters import from_config, to_config
 
@@ -16,6 +18,7 @@ else:
     Saved = object
 
 _loading = threading.local()
+_BUILD_CONFIG = "build_config"
 
 
 def load_distiller(
@@ -146,7 +149,12 @@ class SavedDistiller(Saved):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as the saved Distiller was, and make room for its optimizer state."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built and self.optimizer is not None:
+        self._build_optimizer()
+
+    def _build_optimizer(self) -> None:
+        # Before the first batch there may be projectors to come.
+        complete = self.objective.signal_specs is not None
+        if complete and self.optimizer is not None and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
 
     def get_build_config(self) -> dict[str, Any] | None:
@@ -163,12 +171,27 @@ class SavedDistiller(Saved):
         self.built = True
 
     def save_own_variables(self, store: Any) -> None:
-        """Save the seeds, without which a resumed run draws other dropout masks."""
+        """Save the seeds, without which a resumed run draws other dropout masks.
+
+        A file of weights has no place for the shapes of the signals, from which the
+        projectors are rebuilt: they go the same way.
+        """
         for place, seed in enumerate(self._seeds()):
             store[str(place)] = seed
+        build_config = self.get_build_config()
+        if build_config is not None:
+            text = json.dumps(build_config).encode()
+            store[_BUILD_CONFIG] = np.frombuffer(text, "uint8")
 
     def load_own_variables(self, store: Any) -> None:
-        """Load the seeds."""
+        """Load the seeds, and make room for the projectors and the optimizer's state.
+
+        Keras fills in what is there, and passes over what is not.
+        """
+        if _BUILD_CONFIG in store and self.objective.signal_specs is None:
+            text = np.array(store[_BUILD_CONFIG]).tobytes()
+            self.build_from_config(json.loads(text))
+        self._build_optimizer()
         for place, seed in enumerate(self._seeds()):
             if str(place) in store:
                 seed.assign(store[str(place)])

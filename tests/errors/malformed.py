@@ -72,7 +72,8 @@ class Use:
         student: The student.
         wrong: Does the malformed thing; must raise.
         right: Does it as the message advises; trains on the default batch if None.
-        x: What teacher and student take, to see that they still predict.
+        x: What the student takes, to see that it still predicts.
+        teacher_x: What the teacher takes, where it takes something else.
         student_stays: False where the student trains for a while before the error.
     """
 
@@ -81,6 +82,7 @@ class Use:
     wrong: Callable[[], Any]
     right: Callable[[], keras.callbacks.History] | None = None
     x: Any = field(default_factory=lambda: X)
+    teacher_x: Any = None
     student_stays: bool = True
 
     def check(self, match: str, error: type[BaseException] = ValueError) -> None:
@@ -89,8 +91,8 @@ class Use:
         with unchanged(self.teacher, still), pytest.raises(error, match=match):
             self.wrong()
         assert is_finite(self.student)
-        for model in (self.teacher, self.student):
-            predicts(model, self.x)
+        predicts(self.student, self.x)
+        predicts(self.teacher, self.x if self.teacher_x is None else self.teacher_x)
         with unchanged(self.teacher):
             history = (
                 self.right()

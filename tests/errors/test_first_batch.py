@@ -73,7 +73,7 @@ def weights_of_another_batch_size():
     return Use(teacher, student, lambda: distil(teacher, student, None, batches, None))
 
 
-@table.case("(?s)The teacher must accept the batch's x.*float32\\(4, 4, 2\\).*raised")
+@table.case("(?s)The student must accept the batch's x.*float32\\(4, 4, 2\\).*raised")
 def wrong_rank():
     teacher, student = pair()
     return Use(
@@ -153,7 +153,7 @@ def teacher_of_another_input():
         student,
         lambda: distil(teacher, student),
         lambda: distil_eagerly(teacher, student, teacher_inputs=lambda x: x[:, :2]),
-        x=X,
+        teacher_x=X[:, :2],
     )
 
 
@@ -168,7 +168,8 @@ def student_of_another_input():
         student,
         lambda: distil(teacher, student),
         lambda: distil_eagerly(teacher, student, student_inputs=lambda x: x[:, :2]),
-        x=X,
+        x=X[:, :2],
+        teacher_x=X,
     )
 
 
@@ -305,7 +306,7 @@ def softmax_student():
     teacher, student = pair()
     student = network(5, name="student", activation="softmax")
     teacher = network(6, name="teacher", activation="softmax")
-    logits = keras.Model(teacher.inputs, ops.log(teacher.outputs[0]), name="logits")
+    logits = keras.Model(teacher.inputs[0], ops.log(teacher.outputs[0]), name="logits")
     return Use(
         logits,
         student,

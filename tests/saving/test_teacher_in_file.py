@@ -1,0 +1,212 @@
+"""The Distiller's file holds the teacher, or asks for it, and never makes one up."""
+
+import io
+import json
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras.saving import load_model
+
+import keras_kd
+from tests.saving import runs
+
+
+def arrays_in(path):
+    """Return the names and shapes of the arrays in a `.keras` or `.weights.h5` file."""
+    found = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset):
+            found[name] = item.shape
+
+    if path.suffix == ".keras":
+        content = io.BytesIO(zipfile.ZipFile(path).read("model.weights.h5"))
+    else:
+        content = path
+    with h5py.File(content) as file:
+        file.visititems(visit)
+    return found
+
+
+def answers(teacher):
+    x = keras.ops.convert_to_tensor(runs.Shuffled().x)
+    return keras.ops.convert_to_numpy(teacher(x))
+
+
+def logits_distiller(teacher, **kwargs):
+    """Return a small Distiller that has trained for an epoch."""
+    keras.utils.set_random_seed(6)
+    student = keras.Sequential([keras.Input((8, 8, 2)), layers.Flatten()])
+    student.add(layers.Dense(3))
+    distiller = keras_kd.Distiller(
+        teacher, student, keras_kd.LogitsDistillation(), **kwargs
+    )
+    distiller.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    runs.fit(distiller, stop=1)
+    return distiller
+
+
+def function_teacher(x):
+    """A teacher that is no Keras object, as a remote model would be."""
+    return keras.ops.mean(x, axis=(1, 2)) @ keras.ops.ones((2, 3))
+
+
+def unserialisable_teacher():
+    keras.utils.set_random_seed(8)
+    body = keras.Sequential([layers.Flatten(), layers.Dense(3)])
+    teacher = runs.Unserialisable(body)
+    teacher(np.zeros((1, 8, 8, 2), "float32"))
+    return teacher
+
+
+def called_teacher():
+    keras.utils.set_random_seed(8)
+    teacher = runs.Called()
+    teacher(np.zeros((1, 8, 8, 2), "float32"))
+    return teacher
+
+
+@pytest.mark.parametrize("make", [runs.make_teacher, called_teacher])
+def test_saved_teacher_answers_the_same(make, tmp_path):
+    """A teacher that came back with other weights would teach something else."""
+    teacher = make()
+    before = answers(teacher)
+    distiller = logits_distiller(teacher)
+    distiller.save(tmp_path / "distiller.keras")
+    loaded = load_model(tmp_path / "distiller.keras")
+    assert loaded.teacher is not teacher
+    assert np.array_equal(answers(loaded.teacher), before)
+    assert loaded.saves_teacher
+
+
+def test_file_without_teacher(tmp_path):
+    """A teacher of gigabytes must not be copied into every file of a small student."""
+    teacher = runs.make_teacher()
+    distiller = runs.make_distiller(teacher, save_teacher=False)
+    runs.fit(distiller, stop=1)
+    own = sorted(tuple(variable.shape) for variable in distiller.weights)
+    biggest = max(tuple(v.shape) for v in teacher.variables)
+    for name in ("distiller.keras", "all.weights.h5"):
+        path = tmp_path / name
+        save = distiller.save if path.suffix == ".keras" else distiller.save_weights
+        save(path)
+        arrays = arrays_in(path)
+        assert arrays
+        assert not [name for name in arrays if "teacher" in name]
+        assert biggest not in arrays.values()
+        held = [shape for name, shape in arrays.items() if name.startswith("layers/")]
+        assert sorted(held) == own
+    archive = zipfile.ZipFile(tmp_path / "distiller.keras")
+    config = json.loads(archive.read("config.json"))
+    assert config["config"]["teacher"] is None
+    # With the teacher the same file holds more.
+    runs.make_distiller(teacher).save(tmp_path / "with_teacher.keras")
+    assert biggest in arrays_in(tmp_path / "with_teacher.keras").values()
+
+
+def test_load_model_names_load_distiller(tmp_path):
+    """A random teacher in the place of the missing one would ruin the training."""
+    logits_distiller(runs.make_teacher(), save_teacher=False).save(
+        tmp_path / "distiller.keras"
+    )
+    with pytest.raises(ValueError, match="load_distiller"):
+        load_model(tmp_path / "distiller.keras")
+    with pytest.raises(ValueError, match="load_distiller"):
+        keras_kd.load_distiller(tmp_path / "distiller.keras")
+
+
+@pytest.mark.parametrize("save_teacher", [False, True])
+def test_load_distiller_resumes_with_the_given_teacher(save_teacher, tmp_path):
+    """The teacher at hand goes on teaching, and comes to no harm by the loading."""
+    teacher = runs.make_teacher()
+    whole = runs.make_distiller(teacher)
+    runs.fit(whole, stop=2)
+    half = runs.make_distiller(teacher, save_teacher=save_teacher)
+    runs.fit(half, stop=1)
+    half.save(tmp_path / "distiller.keras")
+
+    # Of another name and, in the one file, of other weights than the file's teacher.
+    other = runs.make_teacher()
+    if save_teacher:
+        half.teacher.set_weights([0.5 * w for w in half.teacher.get_weights()])
+        half.save(tmp_path / "distiller.keras")
+    flags = [layer.trainable for layer in other.layers]
+    before = [w.copy() for w in other.get_weights()]
+    loaded = keras_kd.load_distiller(tmp_path / "distiller.keras", teacher=other)
+    assert loaded.teacher is other
+    runs.fit(loaded, start=1, stop=2)
+    for got, wanted in zip(other.get_weights(), before, strict=True):
+        assert np.array_equal(got, wanted)
+    assert [layer.trainable for layer in other.layers] == flags
+    if not save_teacher:
+        runs.assert_same_state(runs.state_of(loaded), runs.state_of(whole))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: function_teacher, unserialisable_teacher], ids=["function", "class"]
+)
+def test_teacher_that_cannot_be_serialised(make, tmp_path):
+    """Such a teacher must not make saving fail after hours of training."""
+    teacher = make()
+    before = answers(teacher)
+    distiller = logits_distiller(teacher)
+    assert not distiller.saves_teacher
+    distiller.save(tmp_path / "distiller.keras")
+    distiller.save_weights(tmp_path / "all.weights.h5")
+    assert not [n for n in arrays_in(tmp_path / "distiller.keras") if "teacher" in n]
+    assert not [n for n in arrays_in(tmp_path / "all.weights.h5") if "teacher" in n]
+    with pytest.raises(ValueError, match="load_distiller"):
+        load_model(tmp_path / "distiller.keras")
+    loaded = keras_kd.load_distiller(tmp_path / "distiller.keras", teacher=teacher)
+    for got, wanted in zip(
+        loaded.student.get_weights(), distiller.student.get_weights(), strict=True
+    ):
+        assert np.array_equal(got, wanted)
+    histories = [runs.fit(d, start=1, stop=2) for d in (distiller, loaded)]
+    assert histories[0] == histories[1]
+    assert np.array_equal(answers(teacher), before)
+
+
+def test_distiller_without_teacher(tmp_path):
+    """Where no loss reads a teacher there is none to ask for."""
+    distiller = keras_kd.Distiller(
+        None, runs.make_student(), StudentNorm(), student_inputs=runs.halved
+    )
+    distiller.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+    runs.fit(distiller, stop=1)
+    distiller.save(tmp_path / "distiller.keras")
+    loaded = load_model(tmp_path / "distiller.keras")
+    assert loaded.teacher is None
+    runs.fit(loaded, start=1, stop=2)
+
+
+@keras.saving.register_keras_serializable(package="tests_saving")
+class StudentNorm(keras_kd.DistillationLoss):
+    """A loss that looks at the student only."""
+
+    def teacher_signals(self):
+        return None
+
+    def validate_outputs(self, teacher_outputs, student_outputs):
+        pass
+
+    def call(self, teacher, student, step):
+        return keras.ops.mean(keras.ops.square(student), axis=-1)
+
+
+def test_unbuilt_distiller_survives_saving(tmp_path):
+    """Some save before they train, to send a job to another machine."""
+    distiller = runs.make_distiller()
+    distiller.save(tmp_path / "distiller.keras")
+    loaded = load_model(tmp_path / "distiller.keras")
+    histories = []
+    for one in (distiller, loaded):
+        histories.append(runs.fit(one, stop=1))
+    assert set(histories[0]) == set(histories[1])
+    assert len(loaded.optimizer.variables) == len(distiller.optimizer.variables)
