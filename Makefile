@@ -45,8 +45,8 @@ format: $(TEST_READY)
 # One process tree for each backend: Keras reads KERAS_BACKEND once, at import. Two
 # workers that each start a thread for every core would only get in each other's way.
 test-%: $(TEST_READY)
-	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) \
-		--doctest-modules keras_kd tests
+	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules keras_kd
+	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) tests
 
 # Each guide runs on one backend in turn; `make guides` runs all of them on all three.
 integration: $(TEST_READY)

@@ -133,7 +133,7 @@ class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
         self.loss_layers = LossLayers()
         self.loss_layers.hold(self.objective.layers())
         self._checked = False
-        self._guarded = False
+        self._kept_values: Any = None
         self.student_loss_tracker = keras.metrics.Mean(name="student_loss")
         self.distillation_loss_tracker = keras.metrics.Mean(name="distillation_loss")
         self.total_loss_tracker = keras.metrics.Mean(name="total_loss")
@@ -432,15 +432,24 @@ class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
 
     @contextmanager
     def _keeping_state(self) -> Iterator[None]:
-        if self._guarded:  # an evaluation inside of `fit`
+        if self._kept_values is not None:  # an evaluation inside of `fit`
             yield
             return
-        self._guarded = True
         try:
-            with _backend.preserve_state(self):
+            with _backend.preserve_state(self) as self._kept_values:
                 yield
         finally:
-            self._guarded = False
+            self._kept_values = None
+
+    def on_built(self) -> None:
+        """Keep the values of what the first batch has built, too."""
+        if self._kept_values is not None:
+            self._kept_values.keep()
+
+    def on_step_done(self) -> None:
+        """Note that the first step is complete: from now on the student changes."""
+        if self._kept_values is not None:
+            self._kept_values.step_done()
 
     def needs_first_batch(self) -> bool:
         """Say whether models and losses have not yet seen a batch."""

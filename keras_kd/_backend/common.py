@@ -1,10 +1,11 @@
 """The part of the trainer that all three backends share."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
 # A mixin that stands before `keras.Model` among the bases of the Distiller.
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class SharedTrainer(Trainer):
     `on_first_batch`, `needs_first_batch`, `frozen_variables` and `open_step`.
     """
 
+    train_function: Any
+    test_function: Any
+
     def needs_first_batch(self) -> bool:
         """Say whether something still has to be built or checked on a real batch."""
         raise NotImplementedError
@@ -57,6 +61,12 @@ class SharedTrainer(Trainer):
     def building(self) -> AbstractContextManager[None]:
         """Return the scope inside which Keras builds metrics and task loss."""
         raise NotImplementedError
+
+    def on_built(self) -> None:
+        """Note that all variables exist, before JAX takes their values away."""
+
+    def on_step_done(self) -> None:
+        """Note that a train step, or several in one execution, is complete."""
 
     def frozen_variables(self) -> list[keras.Variable]:
         """List the variables that the step reads and that no step may change."""
@@ -73,6 +83,19 @@ class SharedTrainer(Trainer):
         """Return the scope of one step: `(batch, step, values of the variables)`."""
         raise NotImplementedError
 
+    def make_train_function(self, force: bool = False) -> Any:
+        if self.train_function is None or force:
+            super().make_train_function(force=force)
+            function = self.train_function
+
+            def train(*state_and_batches: Any) -> Any:
+                result = function(*state_and_batches)
+                self.on_step_done()
+                return result
+
+            self.train_function = train
+        return self.train_function
+
     def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         if self.needs_first_batch():
             if data_batch is None:
@@ -80,6 +103,7 @@ class SharedTrainer(Trainer):
             self.on_first_batch(data_batch)
         with self.building():
             super()._symbolic_build(iterator, data_batch)
+        self.on_built()
 
 
 def first_batch_of(iterator: Any) -> Any:
@@ -90,6 +114,72 @@ def first_batch_of(iterator: Any) -> Any:
         "`x` must hold at least one batch. Received: a data set without any. Check "
         "that the generator or data set is not exhausted and not empty."
     )
+
+
+class KeptValues:
+    """Copies of a model's values, given back after an error where that is needed.
+
+    An error in the first step leaves everything as it was before: its forward pass may
+    have moved statistics and seeds, and TensorFlow runs what does not depend on the
+    operation that failed. After later steps the values are given back, all of them, if
+    some are lost, which happens on JAX only.
+
+    Args:
+        select: Returns the variables whose values may be in danger.
+        whole_run: Whether values may get lost after the first step too.
+    """
+
+    def __init__(
+        self, select: Callable[[], list[keras.Variable]], *, whole_run: bool
+    ) -> None:
+        self._select = select
+        self._whole_run = whole_run
+        self._in_first_step = True
+        self._kept: dict[int, tuple[keras.Variable, Any]] = {}
+        self.keep()
+
+    def keep(self) -> None:
+        """Copy the values of the variables that have appeared since."""
+        if not self._in_first_step:
+            return
+        for variable in self._select():
+            if id(variable) not in self._kept and not is_lost(variable):
+                # In host memory: room on the device may be scarce.
+                value = np.array(keras.ops.convert_to_numpy(variable.value))
+                self._kept[id(variable)] = variable, value
+
+    def step_done(self) -> None:
+        """Note that the first step is complete."""
+        if self._in_first_step:
+            self._in_first_step = False
+            if not self._whole_run:
+                self._kept.clear()
+
+    def give_back(self) -> None:
+        """Assign the values again where an error has left the variables without."""
+        kept = list(self._kept.values())
+        if self._in_first_step or any(is_lost(variable) for variable, _ in kept):
+            for variable, value in kept:
+                variable.assign(value)
+
+
+@contextmanager
+def preserving(kept: KeptValues) -> Iterator[KeptValues]:
+    """Give the values back where an exception leaves the scope."""
+    try:
+        yield kept
+    except BaseException:
+        kept.give_back()
+        raise
+
+
+def is_lost(variable: keras.Variable) -> bool:
+    """Say whether the value of a variable cannot be read (any more)."""
+    value = variable._value
+    if value is None:
+        return True
+    is_deleted = getattr(value, "is_deleted", None)  # only JAX deletes
+    return bool(is_deleted is not None and is_deleted())
 
 
 def no_scope() -> Iterator[None]:

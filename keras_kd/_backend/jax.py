@@ -1,14 +1,21 @@
 """JAX: the step is a pure function of its state, so what it reads must be fed to it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import keras
 import numpy as np
 
-from keras_kd._backend.common import SharedTrainer, no_scope, tracing_frames
+from keras_kd._backend.common import (
+    KeptValues,
+    SharedTrainer,
+    is_lost,
+    no_scope,
+    preserving,
+    tracing_frames,
+)
 
 TRACING_FRAMES = tracing_frames(
     "jax",
@@ -41,13 +48,11 @@ class _Fed(NamedTuple):
 class DistillationTrainer(SharedTrainer):
     """Feeds frozen variables to the compiled step beside the batch."""
 
-    train_function: Any
-    test_function: Any
-
-    def make_train_function(self, force: bool = False) -> None:
+    def make_train_function(self, force: bool = False) -> Any:
         if self.train_function is None or force:
             super().make_train_function(force=force)
             self.train_function = self._feeding(self.train_function, training=True)
+        return self.train_function
 
     def make_test_function(self, force: bool = False) -> None:
         if self.test_function is None or force:
@@ -104,34 +109,22 @@ def _concrete_step(optimizer: Any) -> Any:
     return keras.ops.convert_to_tensor(optimizer.iterations)
 
 
-@contextmanager
-def preserve_state(model: keras.Model) -> Iterator[None]:
+def preserve_state(model: keras.Model) -> AbstractContextManager[KeptValues]:
     """Give the model its values back where an exception leaves it without them.
 
     `fit` empties the variables and donates their buffers to the compiled step; an
-    error inside the first step loses both. The copies stay in host memory.
+    error inside a step loses both.
     """
-    variables = [*model.variables, *model.metrics_variables]
-    if getattr(model, "optimizer", None) is not None:  # there is none before `compile`
-        variables += model.optimizer.variables
-    kept = [
-        (variable, np.array(variable.value))
-        for variable in variables
-        if _is_here(variable)
+    select = partial(_variables_of_the_state, model)
+    return preserving(KeptValues(select, whole_run=True))
+
+
+def _variables_of_the_state(model: keras.Model) -> list[keras.Variable]:
+    optimizer = getattr(model, "optimizer", None)  # there is none before `compile`
+    own = [] if optimizer is None else optimizer.variables
+    # Another process's part of an array can be neither read nor given back.
+    return [
+        variable
+        for variable in [*model.variables, *model.metrics_variables, *own]
+        if is_lost(variable) or getattr(variable.value, "is_fully_addressable", True)
     ]
-    try:
-        yield
-    except BaseException:
-        for variable, value in kept:
-            if not _is_here(variable):
-                variable.assign(value)
-        raise
-
-
-def _is_here(variable: keras.Variable) -> bool:
-    value = variable._value
-    if value is None:
-        return False
-    return not isinstance(value, jax.Array) or (
-        value.is_fully_addressable and not value.is_deleted()
-    )

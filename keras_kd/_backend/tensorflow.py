@@ -1,16 +1,17 @@
 """TensorFlow: the teacher runs before the tape opens; replicas run in threads."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_kd._backend.common import (
+    KeptValues,
     SharedTrainer,
     first_batch_of,
     no_scope,
+    preserving,
     tracing_frames,
 )
 
@@ -68,6 +69,7 @@ class DistillationTrainer(SharedTrainer):
             iterator = None  # the batch at hand serves; do not read another
         with self.building():
             super()._maybe_symbolic_build(iterator, data_batch)
+        self.on_built()
 
 
 def _of_one_replica(model: keras.Model, batch: Any) -> Any:
@@ -81,11 +83,11 @@ def _of_one_replica(model: keras.Model, batch: Any) -> Any:
     )
 
 
-@contextmanager
-def preserve_state(model: keras.Model) -> Iterator[None]:
-    """Give the model its values back where an exception leaves it without them.
+def preserve_state(model: keras.Model) -> AbstractContextManager[KeptValues]:
+    """Give the model its values back where an exception leaves it half-way."""
 
-    Nothing is lost here: a step that fails leaves the variables as they were.
-    """
-    del model
-    yield from no_scope()
+    def select() -> list[keras.Variable]:
+        optimizer = getattr(model, "optimizer", None)  # there is none before `compile`
+        return model.variables + ([] if optimizer is None else optimizer.variables)
+
+    return preserving(KeptValues(select, whole_run=False))

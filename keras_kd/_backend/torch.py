@@ -1,13 +1,17 @@
 """PyTorch: steps are eager; gradients are switched off around the teacher."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
 import torch
 
-from keras_kd._backend.common import SharedTrainer, no_scope, tracing_frames
+from keras_kd._backend.common import (
+    KeptValues,
+    SharedTrainer,
+    preserving,
+    tracing_frames,
+)
 
 TRACING_FRAMES = tracing_frames("torch", "torch/utils/checkpoint.py")
 
@@ -34,11 +38,11 @@ class DistillationTrainer(SharedTrainer):
             return super().test_step(data)
 
 
-@contextmanager
-def preserve_state(model: keras.Model) -> Iterator[None]:
-    """Give the model its values back where an exception leaves it without them.
+def preserve_state(model: keras.Model) -> AbstractContextManager[KeptValues]:
+    """Give the model its values back where an exception leaves it half-way."""
 
-    Nothing is lost here: a step that fails leaves the variables as they were.
-    """
-    del model
-    yield from no_scope()
+    def select() -> list[keras.Variable]:
+        optimizer = getattr(model, "optimizer", None)  # there is none before `compile`
+        return model.variables + ([] if optimizer is None else optimizer.variables)
+
+    return preserving(KeptValues(select, whole_run=False))

@@ -134,7 +134,7 @@ class Objective:
             )
             values = loss.call(teacher, student, context)
             check_values(loss, values)
-            terms.append(reduce_loss(loss, values, context))
+            terms.append(reduce_loss(loss, values, context, step.owner.student))
         return terms
 
 

@@ -11,7 +11,9 @@ from keras_kd.losses.context import StepContext
 from keras_kd.taps import Output, select_output
 
 
-def reduce_loss(loss: DistillationLoss, values: Any, context: StepContext) -> Any:
+def reduce_loss(
+    loss: DistillationLoss, values: Any, context: StepContext, student: Any = None
+) -> Any:
     """Return Σ w·values / Σ w, summed over the outputs that the loss compares.
 
     The weight w of an example or token is its sample weight times the Keras masks of
@@ -23,6 +25,7 @@ def reduce_loss(loss: DistillationLoss, values: Any, context: StepContext) -> An
         values: A tensor whose first axis is the batch, a scalar, or a list or dict of
             these, with None for an output that is skipped.
         context: The step.
+        student: The student, which knows the names of its outputs.
 
     Returns:
         Scalar tensor, float32.
@@ -33,7 +36,10 @@ def reduce_loss(loss: DistillationLoss, values: Any, context: StepContext) -> An
     flat_values = keras.tree.flatten(values)
     count = len(flat_values)
     weights = _for_each(
-        _selected_weights(loss, context.sample_weight), count, "sample_weight", loss
+        _selected_weights(loss, context.sample_weight, student),
+        count,
+        "sample_weight",
+        loss,
     )
     teacher_masks = _for_each(context.teacher_mask, count, "teacher_mask", loss)
     student_masks = _for_each(context.student_mask, count, "student_mask", loss)
@@ -96,11 +102,11 @@ def _fitted(weight: Any, values: Any, squeeze: Any, loss_name: str) -> Any:
     return weight
 
 
-def _selected_weights(loss: DistillationLoss, sample_weight: Any) -> Any:
+def _selected_weights(loss: DistillationLoss, sample_weight: Any, student: Any) -> Any:
     """Return the weights of the output that a loss reads, where each has its own."""
     signal = loss.student_signals()
     if isinstance(sample_weight, (dict, list, tuple)) and isinstance(signal, Output):
-        return select_output(None, sample_weight, signal.key, "sample weights")
+        return select_output(student, sample_weight, signal.key, "sample weights")
     return sample_weight
 
 

@@ -154,8 +154,9 @@ class SavedDistiller(Saved):
     def _build_optimizer(self) -> None:
         # Before the first batch there may be projectors to come.
         complete = self.objective.signal_specs is not None
-        if complete and self.optimizer is not None and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
+        optimizer = getattr(self, "optimizer", None)
+        if complete and optimizer is not None and not optimizer.built:
+            optimizer.build(self.trainable_variables)
 
     def get_build_config(self) -> dict[str, Any] | None:
         """Return the shapes of the signals, from which the projectors are rebuilt."""

@@ -84,6 +84,10 @@ class Divergence:
             teacher, student, temperature=temperature, **self.parameters
         )
 
+    def __repr__(self) -> str:
+        given = "".join(f", {key}={value}" for key, value in self.parameters.items())
+        return f"Divergence({self.name!r}{given})"
+
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, **self.parameters}
 

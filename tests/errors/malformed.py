@@ -85,7 +85,7 @@ class Use:
     teacher_x: Any = None
     student_stays: bool = True
 
-    def check(self, match: str, error: type[BaseException] = ValueError) -> None:
+    def check(self, match: str, error: Any = ValueError) -> None:
         """Raise, find all as it was, and train with a fresh Distiller."""
         still = self.student if self.student_stays else None
         with unchanged(self.teacher, still), pytest.raises(error, match=match):
@@ -101,6 +101,33 @@ class Use:
             )
         assert np.isfinite(history.history["loss"]).all()
         assert is_finite(self.student)
+
+
+def use(
+    losses: Any,
+    right: Any = None,
+    *,
+    teacher: Any = None,
+    student: Any = None,
+    x: Any = X,
+    y: Any = Y,
+    **settings: Any,
+) -> Use:
+    """Return the use of `losses` on two models; `right` are losses that fit them."""
+    made = pair()
+    teacher, student = teacher or made[0], student or made[1]
+    return Use(
+        teacher,
+        student,
+        lambda: distil(teacher, student, losses, x, y, **settings),
+        lambda: distil_eagerly(teacher, student, right, x),
+        x=x,
+    )
+
+
+def stack(*parts: Any, shape: Any = (4,), name: str = "model") -> keras.Model:
+    """Return a built model of layers one after the other."""
+    return keras.Sequential([keras.Input(shape), *parts], name=name)
 
 
 class Table(list[Any]):

@@ -7,7 +7,7 @@ step: an error there would leave both models without values.
 import keras
 import numpy as np
 import pytest
-from keras import layers, ops
+from keras import layers
 
 from keras_kd import Distiller, FeatureDistillation, LogitsDistillation
 from tests.errors.malformed import (
@@ -16,24 +16,31 @@ from tests.errors.malformed import (
     X,
     Y,
     distil_eagerly,
+    is_finite,
     network,
+    unchanged,
 )
 
 BACKEND = keras.config.backend()
+BROKEN = "the sensor is broken"
 
 
 class Fault:
-    """Raises at a given moment, until it is mended."""
+    """Raises after it was passed a number of times: once, or until it is mended."""
 
-    def __init__(self, at=0):
-        self.at = at
+    def __init__(self, after=0, *, once=True):
+        self.after = after
+        self.once = once
         self.seen = 0
-        self.mended = False
+
+    def mend(self):
+        self.after = float("inf")
 
     def __call__(self):
         self.seen += 1
-        if not self.mended and self.seen > self.at:
-            raise RuntimeError("the sensor is broken")
+        late = self.seen - self.after
+        if late == 1 or (late > 1 and not self.once):
+            raise RuntimeError(BROKEN)
 
 
 def at_run_time(fault, x):
@@ -92,62 +99,75 @@ def run_time_error():
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
-        return tf.errors.OpError
-    return RuntimeError  # JAX's is a subclass of it
+        return (tf.errors.OpError,)
+    return RuntimeError, ValueError  # JAX's error is one of these, by its version
 
 
-def broken(fault, teacher=None, student=None, losses=None, *, x=X, y=Y, **settings):
-    """Return a use whose fault is mended before the same Distiller goes on."""
-    settings = {"compiling": {}, "fitting": {}, "stays": True, **settings}
+def prepare(teacher=None, student=None, losses=None, **compiling):
+    """Return a Distiller that is compiled, as by default: not run eagerly."""
     teacher = teacher or network(6, name="teacher")
     student = student or network(5, name="student")
     distiller = Distiller(teacher, student, losses or LogitsDistillation())
-    distiller.compile(
-        **{"optimizer": "adam", "loss": CROSSENTROPY, **settings["compiling"]}
-    )
-    fitting = {"batch_size": 2, "verbose": 0, "epochs": 2, **settings["fitting"]}
+    distiller.compile(**{"optimizer": "adam", "loss": CROSSENTROPY, **compiling})
+    return distiller
+
+
+def fit(distiller, data=None, **options):
+    """Fit on four batches an epoch, or on a data set."""
+    options = {"verbose": 0, **options}
+    if data is not None:
+        return distiller.fit(data, shuffle=False, **options)
+    return distiller.fit(X, Y, batch_size=2, **options)
+
+
+def broken(distiller, data=None, *, stays=True, fault=None, **options):
+    """Return a use that fails; the same Distiller then goes on to train."""
+    teacher, student = distiller.teacher, distiller.student
 
     def right():
-        fault.mended = True
-        history = distiller.fit(X, Y, **fitting)
+        if fault is not None:
+            fault.mend()
+        history = fit(distiller)
         assert np.isfinite(history.history["loss"]).all()
         return distil_eagerly(teacher, student)
 
     return Use(
         teacher,
         student,
-        lambda: distiller.fit(x() if callable(x) else x, y, **fitting),
+        lambda: fit(distiller, data, **options),
         right,
-        student_stays=settings["stays"],
+        student_stays=stays,
     )
 
 
-BROKEN = "the sensor is broken"
+@pytest.fixture(scope="module")
+def distiller():
+    """Return a Distiller that lives through many faults, compiled once."""
+    distiller = prepare()
+    fit(distiller)
+    return distiller
 
 
 def test_student_layer_that_raises_while_the_first_step_is_traced():
-    fault = Fault()
-    student = faulty("student", fault, traced=True)
-    broken(fault, student=student).check(BROKEN, RuntimeError)
+    student = faulty("student", Fault(), traced=True)
+    broken(prepare(student=student)).check(BROKEN, RuntimeError)
 
 
 def test_student_built_by_the_first_batch_that_raises_in_the_first_step():
-    fault = Fault()
-    student = faulty("student", fault, traced=True, built=False)
-    broken(fault, student=student).check(BROKEN, RuntimeError)
+    student = faulty("student", Fault(), traced=True, built=False)
+    broken(prepare(student=student)).check(BROKEN, RuntimeError)
 
 
 @pytest.mark.parametrize("after", [0, 2])
 def test_student_layer_that_raises_while_a_compiled_step_runs(after):
-    fault = Fault(after)
-    use = broken(fault, student=faulty("student", fault), stays=not after)
+    distiller = prepare(student=faulty("student", Fault(after)))
+    use = broken(distiller, stays=not after)
     use.check(BROKEN, run_time_error())
 
 
 def test_teacher_layer_that_raises_while_a_compiled_step_runs():
-    fault = Fault(4)
-    teacher = faulty("teacher", fault, always=True)
-    broken(fault, teacher, stays=False).check(BROKEN, run_time_error())
+    teacher = faulty("teacher", Fault(3), always=True)
+    broken(prepare(teacher), stays=False).check(BROKEN, run_time_error())
 
 
 class FaultyLoss(LogitsDistillation):
@@ -164,15 +184,12 @@ class FaultyLoss(LogitsDistillation):
 
 
 def test_loss_that_raises_in_training_only():
-    fault = Fault()
-    loss = FaultyLoss(fault)
-    broken(fault, losses=loss).check(BROKEN, RuntimeError)
+    broken(prepare(losses=FaultyLoss(Fault()))).check(BROKEN, RuntimeError)
 
 
 def test_loss_beside_a_projector_that_the_first_batch_created():
-    fault = Fault()
-    losses = [FeatureDistillation("mse", "hidden", "hidden"), FaultyLoss(fault)]
-    broken(fault, losses=losses).check(BROKEN, RuntimeError)
+    losses = [FeatureDistillation("mse", "hidden", "hidden"), FaultyLoss(Fault())]
+    broken(prepare(losses=losses)).check(BROKEN, RuntimeError)
 
 
 class FaultyMetric(keras.metrics.Mean):
@@ -186,9 +203,10 @@ class FaultyMetric(keras.metrics.Mean):
 
 
 def test_metric_that_raises():
-    fault = Fault()
-    use = broken(fault, compiling={"metrics": [FaultyMetric(fault)]})
-    use.check(BROKEN, RuntimeError)
+    # Not once: Keras tries metrics before the first step, and hides what they raise.
+    fault = Fault(once=False)
+    distiller = prepare(metrics=[FaultyMetric(fault)])
+    broken(distiller, fault=fault).check(BROKEN, RuntimeError)
 
 
 class FaultyOptimizer(keras.optimizers.SGD):
@@ -202,9 +220,8 @@ class FaultyOptimizer(keras.optimizers.SGD):
 
 
 def test_optimizer_that_raises():
-    fault = Fault()
-    use = broken(fault, compiling={"optimizer": FaultyOptimizer(fault)})
-    use.check(BROKEN, RuntimeError)
+    distiller = prepare(optimizer=FaultyOptimizer(Fault(1)))
+    broken(distiller).check(BROKEN, RuntimeError)
 
 
 class FaultyCallback(keras.callbacks.Callback):
@@ -239,19 +256,23 @@ class FaultyCallback(keras.callbacks.Callback):
         ("on_train_end", 0, False),
     ],
 )
-def test_callback_that_raises(hook, after, stays):
-    fault = Fault(after)
-    fitting = {"callbacks": [FaultyCallback(hook, fault)]}
-    if "test" in hook:
-        fitting["validation_data"] = (X, Y)
-    broken(fault, fitting=fitting, stays=stays).check(BROKEN, RuntimeError)
+def test_callback_that_raises(distiller, hook, after, stays):
+    callback = FaultyCallback(hook, Fault(after))
+    validation = (X, Y) if "test" in hook else None
+    use = broken(
+        distiller,
+        stays=stays,
+        callbacks=[callback],
+        validation_data=validation,
+        epochs=2,
+    )
+    use.check(BROKEN, RuntimeError)
 
 
-def test_an_interrupt_of_the_user():
-    fault = Fault(1)
-    stop = FaultyCallback("on_train_batch_end", fault, KeyboardInterrupt("ctrl-c"))
-    use = broken(fault, fitting={"callbacks": [stop]}, stays=False)
-    use.check("ctrl-c", KeyboardInterrupt)
+def test_an_interrupt_of_the_user(distiller):
+    error = KeyboardInterrupt("ctrl-c")
+    stop = FaultyCallback("on_train_batch_end", Fault(1), error)
+    broken(distiller, stays=False, callbacks=[stop]).check("ctrl-c", KeyboardInterrupt)
 
 
 class FaultyData(keras.utils.PyDataset):
@@ -276,47 +297,52 @@ def generator(fault):
 
 
 @pytest.mark.parametrize("data", [FaultyData, generator])
-def test_data_that_raise_at_the_third_batch(data):
-    fault = Fault()
-    fitting = {"batch_size": None}
-    use = broken(fault, x=lambda: data(fault), y=None, fitting=fitting, stays=False)
-    use.check(BROKEN, RuntimeError)
+def test_data_that_raise_at_the_third_batch(distiller, data):
+    use = broken(distiller, data(Fault()), stays=False)
+    use.check(BROKEN, (RuntimeError, *run_time_error()))
 
 
-def test_a_later_batch_of_another_width():
+def test_a_later_batch_of_another_width(distiller):
     def batches():
         yield X[:2], Y[:2]
         yield X[:2, :3], Y[:2]
 
-    use = broken(Fault(), x=batches, y=None, fitting={"batch_size": None}, stays=False)
-    use.check("(?i)shape|incompatible|structure", Exception)
+    error = (ValueError, TypeError, *run_time_error())
+    use = broken(distiller, batches(), stays=False)
+    use.check("(?i)shape|incompatible|structure", error)
 
 
 def test_evaluation_that_raises():
-    fault = Fault()
-    teacher, student = network(6, name="teacher"), network(5, name="student")
-    distiller = Distiller(teacher, student, LogitsDistillation())
-    distiller.compile("adam", CROSSENTROPY, metrics=[FaultyMetric(fault)])
-
-    def right():
-        fault.mended = True
-        distiller.evaluate(X, Y, verbose=0)
-        return distiller.fit(X, Y, verbose=0)
-
-    use = Use(teacher, student, lambda: distiller.evaluate(X, Y, verbose=0), right)
+    fault = Fault(once=False)
+    distiller = prepare(metrics=[FaultyMetric(fault)])
+    use = broken(distiller, fault=fault)
+    use.wrong = lambda: distiller.evaluate(X, Y, verbose=0)
     use.check(BROKEN, RuntimeError)
 
 
-def test_a_fault_after_a_good_fit_loses_nothing_of_it():
-    """The optimizer's state of the first `fit` survives the error of the second."""
-    fault = Fault(10**6)
-    use = broken(fault, student=faulty("student", fault, traced=True))
-    distiller_fit = use.wrong
-    distiller_fit()
-    fault.at = 0
-    distiller = use.wrong.__closure__
-    del distiller
-    use.check(BROKEN, RuntimeError)
+def test_a_fault_in_a_later_fit_keeps_what_the_first_one_learned():
+    distiller = prepare(student=faulty("student", Fault(4 + 2)))
+    fit(distiller)
+    with unchanged(distiller.teacher), pytest.raises(run_time_error(), match=BROKEN):
+        fit(distiller)
+    assert int(distiller.optimizer.iterations) >= 4
+    assert is_finite(distiller.student)
+    fit(distiller)
+    assert int(distiller.optimizer.iterations) >= 8
 
 
-_ = ops
+def test_a_failing_first_step_is_as_if_it_had_not_been_tried():
+    """Seeds, statistics and the optimizer's state included."""
+
+    def train(fault, *, fails):
+        keras.utils.set_random_seed(3)
+        distiller = prepare(student=faulty("student", fault))
+        if fails:
+            with pytest.raises(run_time_error(), match=BROKEN):
+                fit(distiller, shuffle=False)
+        fit(distiller, shuffle=False)
+        return distiller.student.get_weights()
+
+    failed, smooth = train(Fault(), fails=True), train(Fault(99), fails=False)
+    for ours, plain in zip(failed, smooth, strict=True):
+        np.testing.assert_array_equal(ours, plain)

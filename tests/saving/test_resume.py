@@ -146,7 +146,7 @@ def test_interrupted_distiller_goes_on(uninterrupted):
     distiller = runs.make_distiller()
     with pytest.raises(Interruption):
         runs.fit(distiller, callbacks=[Interrupt(runs.STOP)])
+    last_batch = Interrupt(runs.EPOCHS - 1, batch=2)
     with pytest.raises(Interruption):
-        last_batch = Interrupt(runs.EPOCHS - 1, batch=2)
         runs.fit(distiller, start=runs.STOP, callbacks=[last_batch])
     runs.assert_same_state(runs.state_of(distiller), uninterrupted[0])

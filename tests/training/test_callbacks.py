@@ -1,0 +1,128 @@
+"""Keras's own callbacks around a Distiller, and the checkpoint of the student."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_kd
+from tests.training.helpers import (
+    assert_same,
+    compiled,
+    data,
+    distil,
+    fit_steps,
+    outputs,
+    pair,
+    values_of,
+)
+
+X, Y = data()
+
+
+def projecting(rate=0.5, **kwargs):
+    """Return a Distiller with a projector and an optimizer that keeps state."""
+    teacher, student = pair()
+    losses = [
+        keras_kd.LogitsDistillation(2.0),
+        keras_kd.FeatureDistillation("mse", "hidden", "hidden"),
+    ]
+    distiller = keras_kd.Distiller(teacher, student, losses, **kwargs)
+    return compiled(distiller, optimizer=keras.optimizers.SGD(rate, momentum=0.9))
+
+
+def test_the_student_checkpoint_is_a_plain_model(tmp_path):
+    """The file for deployment would drag the teacher and the projectors along."""
+    path = tmp_path / "student.keras"
+    distiller = projecting()
+    checkpoint = keras_kd.callbacks.StudentCheckpoint(path)
+    fit_steps(distiller, X, Y, steps=2, callbacks=[checkpoint])
+    loaded = keras.saving.load_model(path)
+    assert type(loaded) is type(distiller.student)
+    assert len(loaded.variables) == len(distiller.student.variables)
+    assert_same(values_of(loaded.variables), values_of(distiller.student.variables))
+    np.testing.assert_array_equal(outputs(loaded, X), outputs(distiller.student, X))
+
+
+def test_the_student_checkpoint_in_the_middle_of_an_epoch(tmp_path):
+    """On JAX the values live in the compiled step: an old student would be saved."""
+    distiller = projecting()
+    saved = keras_kd.callbacks.StudentCheckpoint(
+        tmp_path / "{batch}.weights.h5", save_weights_only=True, save_freq=1
+    )
+    seen = []
+    look = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(
+            values_of(saved.model.variables)
+        )
+    )
+    distiller.fit(X, Y, batch_size=4, callbacks=[saved, look], verbose=0)
+    assert len(seen) == 2
+    for batch, expected in enumerate(seen, start=1):
+        _, other = pair()
+        other.load_weights(tmp_path / f"{batch}.weights.h5")
+        assert_same(values_of(other.variables), expected)
+    assert any((a != b).any() for a, b in zip(*seen, strict=True))
+
+
+def test_the_student_checkpoint_keeps_the_best(tmp_path):
+    """`monitor` and `save_best_only` would be those of another callback."""
+    path = tmp_path / "best.keras"
+    best = keras_kd.callbacks.StudentCheckpoint(
+        path, monitor="val_student_loss", mode="min", save_best_only=True
+    )
+    distiller = projecting(rate=0.1)
+    fit_steps(distiller, X, Y, callbacks=[best], validation_data=(X, Y))
+    kept = values_of(distiller.student.variables)
+    # Labels turned round: the task loss on the right ones only grows from here.
+    fit_steps(distiller, X, (Y + 1) % 3, 3, callbacks=[best], validation_data=(X, Y))
+    assert_same(values_of(keras.saving.load_model(path).variables), kept)
+
+
+def test_early_stopping_restores_the_best_weights():
+    """It would restore half of the models, or the teacher's weights too."""
+    distiller = projecting(rate=0.1)
+    fit_steps(distiller, X, Y, steps=3)
+    before = values_of(distiller.student.variables)
+    stop = keras.callbacks.EarlyStopping(
+        "loss", mode="max", patience=3, restore_best_weights=True, baseline=1e9
+    )
+    history = fit_steps(distiller, X, Y, steps=9, callbacks=[stop])
+    assert len(history["loss"]) == 3
+    # The weights at the end of its first epoch are the best: none beats the baseline.
+    assert any(
+        (one != other).any()
+        for one, other in zip(
+            before, values_of(distiller.student.variables), strict=True
+        )
+    )
+    fit_steps(distiller, X, Y)
+
+
+def test_the_learning_rate_can_be_reduced_on_a_plateau():
+    """The callback looks for the optimizer at the model that it watches."""
+    distiller = distil(*pair(), rate=1.0)
+    plateau = keras.callbacks.ReduceLROnPlateau(
+        "loss", factor=0.5, patience=1, min_delta=1e9
+    )
+    fit_steps(distiller, X, Y, steps=3, callbacks=[plateau])
+    assert float(distiller.optimizer.learning_rate) == pytest.approx(0.25)
+
+
+def test_backup_and_restore_goes_on_after_an_interruption(tmp_path):
+    """A training stopped by the cluster would have to start again."""
+
+    def interrupt(epoch, logs):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    distiller = projecting(rate=0.1)
+    fit = {"epochs": 4, "batch_size": 8, "verbose": 0, "shuffle": False}
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    stop = keras.callbacks.LambdaCallback(on_epoch_begin=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        distiller.fit(X, Y, callbacks=[backup, stop], **fit)
+    assert int(distiller.optimizer.iterations) == 1
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    history = distiller.fit(X, Y, callbacks=[backup], **fit)
+    assert history.epoch == [1, 2, 3]
+    assert int(distiller.optimizer.iterations) == 4
