@@ -23,6 +23,9 @@ TEST_READY := $(VENV)/.ready-test
 # Errors still show; what goes is each backend's advice about the machine.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export GRPC_VERBOSITY ?= ERROR
+# The models here are small: a thread for every core spends its time waiting for the
+# others, up to ten times as long when something else runs on the machine.
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test lint format guides integration bench clean
 # Stop a half-done install from looking finished.
@@ -42,11 +45,10 @@ format: $(TEST_READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# One process tree for each backend: Keras reads KERAS_BACKEND once, at import. Two
-# workers that each start a thread for every core would only get in each other's way.
+# One process tree for each backend: Keras reads KERAS_BACKEND once, at import.
 test-%: $(TEST_READY)
-	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules keras_kd
-	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) tests
+	KERAS_BACKEND=$* $(BIN)/python -m pytest --doctest-modules keras_kd
+	KERAS_BACKEND=$* $(BIN)/python -m pytest -n $(TEST_WORKERS) tests
 
 # Each guide runs on one backend in turn; `make guides` runs all of them on all three.
 integration: $(TEST_READY)

@@ -15,12 +15,12 @@ import math
 import os
 import time
 import timeit
-from functools import partial
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("MPLBACKEND", "Agg")  # Draws into a file: no screen is needed.
 
 import keras
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from keras import layers
 from sklearn.datasets import load_digits
@@ -28,10 +28,6 @@ from sklearn.model_selection import train_test_split
 
 import keras_kd
 
-matplotlib.use("Agg")  # Draws into a file: no screen is needed.
-import matplotlib.pyplot as plt
-
-TRAINING_IMAGES = 500
 BATCH = 64
 TEACHER_EPOCHS = 60
 STUDENT_EPOCHS = 100
@@ -41,11 +37,9 @@ COLOURS = ("#777777", "#d95f02", "#1b9e77")
 
 
 def load_data():
-    images, labels = load_digits(return_X_y=True)
-    images = (images.reshape(-1, 8, 8, 1) / 16.0).astype("float32")
-    return train_test_split(
-        images, labels, train_size=TRAINING_IMAGES, stratify=labels, random_state=0
-    )
+    x, y = load_digits(return_X_y=True)
+    x = (x.reshape(-1, 8, 8, 1) / 16.0).astype("float32")
+    return train_test_split(x, y, train_size=500, stratify=y, random_state=0)
 
 
 def make_teacher():
@@ -109,16 +103,19 @@ def train_students(teacher, data, seed):
         distillation_losses=keras_kd.LogitsDistillation(temperature=10.0),
         student_loss_weight=0.1,
     )
-    curves = [
+    pair = [
         train(model, data, STUDENT_EPOCHS, 5e-3, seed) for model in (alone, distiller)
     ]
-    return (alone, distiller.student), curves
+    return (alone, distiller.student), pair
 
 
 def microseconds_per_image(model, images):
     """The best of some timings, without the first, which pays for compiling."""
-    predict = partial(model.predict, images, batch_size=len(images), verbose=0)
-    return min(timeit.repeat(predict, number=1, repeat=20)[1:]) / len(images) * 1e6
+
+    timings = timeit.repeat(
+        lambda: model.predict(images, len(images), verbose=0), number=1, repeat=20
+    )
+    return min(timings[1:]) / len(images) * 1e6
 
 
 def standard_error(values):
@@ -143,11 +140,9 @@ def print_results(models, accuracies, images):
             f"{microseconds_per_image(model, images):7.1f} µs/image"
         )
     teacher, alone, distilled = accuracies
-    print(
-        f"\nDistilled minus alone:   {show(distilled - alone)} points"
-        f" (mean ± standard error of the paired difference, {len(alone)} seeds)"
-        f"\nDistilled minus teacher: {show(distilled - teacher)} points"
-    )
+    print(f"\nIn points, over {len(alone)} seeds (mean ± standard error, paired):")
+    print(f"distilled minus alone    {show(distilled - alone)}")
+    print(f"distilled minus teacher  {show(distilled - teacher)}")
 
 
 def draw(models, curves, path):
@@ -181,20 +176,18 @@ def main():
 
     start = time.perf_counter()
     data = load_data()
-    print(f"Backend: {keras.config.backend()}")
     keras.utils.set_random_seed(0)
     teacher = make_teacher()
     teacher_curve = train(teacher, data, TEACHER_EPOCHS, 3e-3, seed=0)
-    print(f"teacher: {teacher_curve[-1]:.2f} %", flush=True)
+    print(
+        f"On {keras.config.backend()}. Teacher: {teacher_curve[-1]:.2f} %", flush=True
+    )
 
     pairs = []
     for seed in range(seeds):
-        students, curves = train_students(teacher, data, seed)
-        pairs.append(curves)
-        alone, distilled = (curve[-1] for curve in curves)
-        print(
-            f"seed {seed}: alone {alone:.2f} %, distilled {distilled:.2f} %", flush=True
-        )
+        students, pair = train_students(teacher, data, seed)
+        pairs.append(pair)
+        print(f"seed {seed}: alone {pair[0][-1]:.2f} %, distilled {pair[1][-1]:.2f} %")
 
     # A row for each seed; the teacher has one.
     curves = [teacher_curve[None], *np.swapaxes(pairs, 0, 1)]

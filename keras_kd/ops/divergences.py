@@ -33,12 +33,16 @@ def log_probabilities(logits: Any, *, temperature: Any = 1.0) -> Any:
 
 def _expected_gap(log_p: Any, log_q: Any) -> Any:
     """Return Σ p (log p − log q), where a class without probability adds nothing."""
-    p = ops.exp(log_p)
+    return ops.sum(_gap_of_each(ops.exp(log_p), log_p, log_q), axis=-1)
+
+
+def _gap_of_each(p: Any, log_p: Any, log_q: Any) -> Any:
+    """Return p (log p − log q), and 0 where p is 0."""
     # Of such a class both logarithms may be −inf. They are taken out before they are
     # subtracted: the gradient of p is their difference, and must be a number too.
     has_mass = p > 0.0
     log_p, log_q = ops.where(has_mass, log_p, 0.0), ops.where(has_mass, log_q, 0.0)
-    return ops.sum(p * (log_p - log_q), axis=-1)
+    return p * (log_p - log_q)
 
 
 def _squared(temperature: Any) -> Any:
@@ -308,9 +312,7 @@ def binary_kl_divergence(
     temperature = ops.cast(temperature, "float32")
     t = ops.cast(teacher_logits, "float32") / temperature
     s = ops.cast(student_logits, "float32") / temperature
-    p = ops.sigmoid(t)
     # log sigmoid(x) and log(1 − sigmoid(x)) = log sigmoid(−x), exact at any x.
-    gap_yes = ops.log_sigmoid(t) - ops.log_sigmoid(s)
-    gap_no = ops.log_sigmoid(-t) - ops.log_sigmoid(-s)
-    value = ops.sum(p * gap_yes + ops.sigmoid(-t) * gap_no, axis=-1)
-    return ops.square(temperature) * value
+    yes = _gap_of_each(ops.sigmoid(t), ops.log_sigmoid(t), ops.log_sigmoid(s))
+    no = _gap_of_each(ops.sigmoid(-t), ops.log_sigmoid(-t), ops.log_sigmoid(-s))
+    return ops.square(temperature) * ops.sum(yes + no, axis=-1)

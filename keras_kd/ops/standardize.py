@@ -1,5 +1,6 @@
 """Standardised logits."""
 
+import math
 from typing import Any
 
 from keras import ops
@@ -9,7 +10,7 @@ def standardize(logits: Any, *, epsilon: float = 1e-7) -> Any:
     """Return (x − mean) / (std + ε) over the last axis, with the unbiased std.
 
     The student then need not match the range of the teacher's logits, only their
-    relations.
+    relations. A logit of -inf, which leaves a class out, stays as it is.
 
     Args:
         logits: Tensor of shape `(..., classes)` with at least two classes.
@@ -25,10 +26,14 @@ def standardize(logits: Any, *, epsilon: float = 1e-7) -> Any:
     Reference: Sun et al., 2024, logit standardization, arXiv:2403.01427.
     """
     logits = ops.cast(logits, "float32")
-    centred = logits - ops.mean(logits, axis=-1, keepdims=True)
+    kept = logits > -math.inf
+    count = ops.sum(ops.cast(kept, "float32"), axis=-1, keepdims=True)
+    values = ops.where(kept, logits, 0.0)
+    mean = ops.sum(values, axis=-1, keepdims=True) / count
+    centred = ops.where(kept, values - mean, 0.0)
     total = ops.sum(ops.square(centred), axis=-1, keepdims=True)
-    variance = total / (logits.shape[-1] - 1)
-    # The square root has no gradient at 0, where all logits are equal.
-    positive = variance > 0.0
-    std = ops.where(positive, ops.sqrt(ops.where(positive, variance, 1.0)), 0.0)
-    return centred / (std + epsilon)
+    variance = ops.divide_no_nan(total, count - 1.0)
+    # Where all logits are equal the square root has no gradient, and a division by ε
+    # would make one that half precision cannot hold; they stay 0 as they are.
+    std = ops.sqrt(ops.where(variance > 0.0, variance, 1.0))
+    return ops.where(kept, centred / (std + epsilon), -math.inf)

@@ -19,19 +19,19 @@ W = np.linspace(0.5, 2.0, 12).astype("float32")
 BATCHES = [(X[i : i + 4], Y[i : i + 4], W[i : i + 4]) for i in (0, 4, 8)]
 
 
-def trained(*args, epochs=2, **kwargs):
+def trained(*args, **kwargs):
     """Train the same student on the data given; return its weights and the steps."""
     keras.utils.set_random_seed(3)
     distiller = compiled(
         keras_kd.Distiller(*pair(), keras_kd.LogitsDistillation(2.0)), rate=0.5
     )
-    distiller.fit(*args, epochs=epochs, verbose=0, **kwargs)
+    distiller.fit(*args, epochs=2, shuffle=False, verbose=0, **kwargs)
     return values_of(distiller.student.variables), int(distiller.optimizer.iterations)
 
 
 @pytest.fixture(scope="module")
 def from_arrays():
-    return trained(X, Y, sample_weight=W, batch_size=4, shuffle=False)
+    return trained(X, Y, sample_weight=W, batch_size=4)
 
 
 def check(found, expected):
@@ -56,7 +56,7 @@ class Sequence(keras.utils.PyDataset):
 
 def test_a_py_dataset(from_arrays):
     """Data that does not fit into memory could not be used."""
-    check(trained(Sequence(), shuffle=False), from_arrays)
+    check(trained(Sequence()), from_arrays)
 
 
 def test_a_generator_loses_no_batch(from_arrays):
@@ -80,8 +80,8 @@ def test_an_empty_generator_is_an_error():
 
 def test_batches_of_labels_or_inputs_alone(from_arrays):
     """A data set without labels would need dummy labels."""
-    found, steps = trained(Sequence([(x,) for x, _, _ in BATCHES]), shuffle=False)
-    expected, _ = trained(X, batch_size=4, shuffle=False)
+    found, steps = trained(Sequence([(x,) for x, _, _ in BATCHES]))
+    expected, _ = trained(X, batch_size=4)
     assert steps == from_arrays[1]
     assert_same(found, expected, rtol=1e-5, atol=1e-6)
 

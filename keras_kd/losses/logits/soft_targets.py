@@ -1,5 +1,6 @@
 """The student learns the teacher's whole distribution."""
 
+import math
 from typing import Any
 
 import keras
@@ -105,6 +106,9 @@ class LogitsDistillation(OutputComparison):
             t, s = self._logits(t, loss), self._logits(s, loss)
             if isinstance(loss, Divergence):
                 return loss(t, s, temperature=temperature)
+            # A class that both sides leave out differs by nothing, not by ∞ − ∞.
+            both_out = ops.logical_and(t == -math.inf, s == -math.inf)
+            t, s = ops.where(both_out, 0.0, t), ops.where(both_out, 0.0, s)
             return unreduced(loss)(t / temperature, s / temperature)
 
         return compare(self.loss, teacher, student, value)
