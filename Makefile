@@ -50,12 +50,14 @@ test-%: $(TEST_READY)
 	KERAS_BACKEND=$* $(BIN)/python -m pytest --doctest-modules keras_kd
 	KERAS_BACKEND=$* $(BIN)/python -m pytest -n $(TEST_WORKERS) tests
 
-# Each guide runs on one backend in turn; `make guides` runs all of them on all three.
+# Each guide runs on one backend in turn, in processes of its own; `make guides` runs all
+# of them on all three. The tests around them need some backend too.
 integration: $(TEST_READY)
-	GUIDE_BACKENDS=rotate $(BIN)/python -m pytest integration_tests
+	KERAS_BACKEND=$(DEMO_BACKEND) GUIDE_BACKENDS=rotate $(BIN)/python -m pytest integration_tests
 
 guides: $(TEST_READY)
-	GUIDE_BACKENDS=all $(BIN)/python -m pytest -v --durations=0 integration_tests/test_guides.py
+	KERAS_BACKEND=$(DEMO_BACKEND) GUIDE_BACKENDS=all $(BIN)/python -m pytest -v \
+		--durations=0 integration_tests/test_guides.py
 
 bench: $(TEST_READY)
 	$(BIN)/python -m benchmarks

@@ -46,7 +46,8 @@ def make_teacher():
     model = keras.Sequential([keras.Input((8, 8, 1))], name="teacher")
     for filters, pool in [(32, False), (64, True), (64, True)]:
         model.add(layers.Conv2D(filters, 3, padding="same"))
-        model.add(layers.BatchNormalization())
+        # A few hundred steps: at the default momentum the averages would lag behind.
+        model.add(layers.BatchNormalization(momentum=0.9))
         model.add(layers.ReLU())
         if pool:
             model.add(layers.MaxPooling2D())

@@ -24,19 +24,26 @@ OPTIONAL = (
 # neither needed nor reached for.
 IMPORT_WITHOUT = """
 import importlib.abc
+import importlib.machinery
 import sys
 
 refused = set({refused!r})
 asked_by_us = []
 
 
-class Refuse(importlib.abc.MetaPathFinder):
+class Refuse(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] not in refused:
-            return None
+        if name.split(".")[0] in refused:
+            return importlib.machinery.ModuleSpec(name, self)
+
+    # The import fails, and not the look-up: torch looks for what it may leave alone.
+    def create_module(self, spec):
         if "keras_kd" in sys.modules:
-            asked_by_us.append(name)
-        raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+            asked_by_us.append(spec.name)
+        raise ModuleNotFoundError(f"No module named {{spec.name!r}}", name=spec.name)
+
+    def exec_module(self, module):
+        raise AssertionError("unreachable")
 
 
 sys.meta_path.insert(0, Refuse())

@@ -144,9 +144,9 @@ class KeptValues:
             return
         for variable in self._select():
             if id(variable) not in self._kept and not is_lost(variable):
-                # In host memory: room on the device may be scarce.
-                value = np.array(keras.ops.convert_to_numpy(variable.value))
-                self._kept[id(variable)] = variable, value
+                # In host memory: room on the device may be scarce. By the variable's
+                # own method: `convert_to_numpy` fails on a scalar with replicas.
+                self._kept[id(variable)] = variable, np.array(variable.numpy())
 
     def step_done(self) -> None:
         """Note that the first step is complete."""

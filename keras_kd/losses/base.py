@@ -1,5 +1,6 @@
 """The seam between the Distiller and every method."""
 
+import copy
 import re
 from typing import Any
 
@@ -161,14 +162,18 @@ class DistillationLoss:
         """
         del kwargs
         if not self.built:
-            self.build(*map(_specs, (teacher_outputs, student_outputs)))
-            if self.layers:
+            specs = [_specs(teacher_outputs), _specs(student_outputs)]
+            # A copy first: a loss that fails here stays as it was, unbuilt.
+            trial = copy.copy(self)
+            trial.build(*specs)
+            if trial.layers:
                 raise ValueError(
                     f"{type(self).__name__} needs a projector between signals of "
                     f"different width, which only `keras_kd.Distiller` can train. "
                     f"Received: {_shapes(teacher_outputs)} of the teacher and "
                     f"{_shapes(student_outputs)} of the student."
                 )
+            self.build(*specs)
         values = self.call(teacher_outputs, student_outputs, StepContext())
         return sum(ops.mean(value) for value in keras.tree.flatten(values))
 

@@ -1,5 +1,6 @@
 """Loss objects written for `keras.distillation`, inside our Distiller."""
 
+import sys
 import warnings
 from typing import Any
 
@@ -71,8 +72,16 @@ def _warn_of_default(loss: Any) -> None:
             "keras.distillation.LogitsDistillation compares raw logits by its "
             "default loss 'kl_divergence', without softmax and T². Use "
             "keras_kd.LogitsDistillation, which is the KL divergence.",
-            stacklevel=4,
+            stacklevel=_level_of_user(),
         )
+
+
+def _level_of_user() -> int:
+    """Return the `stacklevel` at which the caller of this left keras_kd."""
+    level, frame = 1, sys._getframe(1).f_back
+    while frame is not None and frame.f_globals["__name__"].startswith("keras_kd."):
+        level, frame = level + 1, frame.f_back
+    return level + 1
 
 
 def as_distillation_loss(loss: Any) -> DistillationLoss:

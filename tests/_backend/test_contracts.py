@@ -88,5 +88,17 @@ def test_private_facts_of_keras_still_hold():
     assert ops.convert_to_numpy(loss) == pytest.approx(1.0)
     kernel = ops.convert_to_numpy(model.layers[0].kernel)
     (penalty,) = _backend.penalties(model)
-    assert ops.convert_to_numpy(penalty) == pytest.approx(0.5 * (kernel**2).sum(), rel=1e-5)
+    assert ops.convert_to_numpy(penalty) == pytest.approx(
+        0.5 * (kernel**2).sum(), rel=1e-5
+    )
     assert not _backend.is_built(keras.layers.Dense(1))
+
+
+def test_a_plain_error_passes_through_a_layer_as_it_is():
+    """Keras adds the call's arguments to other messages, which buries ours."""
+
+    def fail(x):
+        raise _backend.PlainError("tap the parent")
+
+    with pytest.raises(ValueError, match="^tap the parent$"):
+        keras.Sequential([keras.layers.Lambda(fail)])(ops.ones((1, 2)))

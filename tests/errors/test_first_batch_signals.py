@@ -1,6 +1,5 @@
 """Signals, taps and losses whose fault shows on the first batch, before compiling."""
 
-
 import keras
 import numpy as np
 import pytest

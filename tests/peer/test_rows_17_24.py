@@ -41,7 +41,7 @@ def _layer():
     "make_teacher, output, answer, refusal",
     [
         (_half_precision_teacher, None, lambda outputs: outputs, "dtypes must match"),
-        (_teacher_with_an_extra_head, (0, None), lambda outputs: outputs[0], None),
+        (_teacher_with_an_extra_head, (0, None), lambda outputs: outputs[0], "arity"),
         (_layer, None, lambda outputs: outputs, "must be a keras.Model"),
     ],
     ids=["bfloat16 teacher", "extra head", "a layer"],
@@ -113,7 +113,7 @@ def test_row_18_a_layer_of_both_models_trains():
         teacher = helpers.mlp(8, seed=1)
         shared = teacher.get_layer("hidden").output
         student = keras.Model(teacher.input, keras.layers.Dense(3)(shared))
-        student.layers[-1].set_weights([np.ones((8, 3)) * 0.1, np.zeros(3)])
+        helpers.randomised(student.layers[-1], 5)
         return teacher, student
 
     _, alone = student_on_a_teacher()
@@ -157,7 +157,7 @@ def test_row_19_a_loaded_distiller_goes_on(tmp_path):
     with pytest.warns(UserWarning, match="`compile\\(\\)` was not called"):
         loaded = keras.saving.load_model(path)
     assert getattr(loaded, "optimizer", None) is None
-    with pytest.raises((ValueError, AttributeError)):
+    with pytest.raises(AttributeError, match="object has no attribute"):
         _fit(loaded)
 
     uninterrupted = _compiled(keras_kd, keras_kd.LogitsDistillation())
@@ -328,17 +328,9 @@ def test_row_22_replicas_compute_what_one_device_does():
         one, two = f"ours, {kind}, one", f"ours, {kind}, two"
         np.testing.assert_allclose(gradient(two), gradient(one), rtol=1e-4, atol=1e-7)
         assert logs(two) == pytest.approx(logs(one), rel=1e-5)
-        # The peer is right on one device, but for the names of the losses.
-        theirs = logs(f"peer, {kind}, one")
+        # On one device both compute the same.
         np.testing.assert_allclose(
             gradient(one), gradient(f"peer, {kind}, one"), rtol=1e-4, atol=1e-7
-        )
-        assert (
-            theirs.items()
-            <= {
-                name: pytest.approx(value, rel=1e-5)
-                for name, value in logs(one).items()
-            }.items()
         )
 
 
