@@ -77,11 +77,11 @@ def _warn_of_default(loss: Any) -> None:
 
 
 def _level_of_user() -> int:
-    """Return the `stacklevel` at which the caller of this left keras_kd."""
-    level, frame = 1, sys._getframe(1).f_back
-    while frame is not None and frame.f_globals["__name__"].startswith("keras_kd."):
+    """Return the `stacklevel`, for the caller, of the code that called keras_kd."""
+    level, frame = 2, sys._getframe(2)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("keras_kd."):
         level, frame = level + 1, frame.f_back
-    return level + 1
+    return level
 
 
 def as_distillation_loss(loss: Any) -> DistillationLoss:

@@ -113,7 +113,7 @@ def test_a_users_loss_runs_unchanged():
     theirs = _trained(peer, SquaredGap())
     ours = _trained(keras_kd, SquaredGap())
     _assert_equal_runs(theirs, ours)
-    assert ours[0]["squared_gap"] == ours[0]["distillation_loss"]
+    assert ours[0]["squared_gap"] == pytest.approx(ours[0]["distillation_loss"])
     _assert_equal_runs(theirs, _trained(keras_kd, SquaredGapOfOurs()))
 
 
@@ -177,14 +177,19 @@ def test_what_the_stock_cannot_feed_is_a_clear_error():
     with pytest.raises(ValueError, match="schedule.*keras_kd.Distiller"):
         fit(keras_kd.LogitsDistillation(schedule))
 
-    features = _features(keras_kd)
-    # Also where the cell is run again: an untrained projector would teach noise.
-    for _ in range(2):
-        with pytest.raises(ValueError, match="projector.*keras_kd.Distiller"):
-            fit(features)
-    # The same object trains where it can.
-    fit(features, keras_kd)
-    assert len(features.layers) == 1
+    given = keras.layers.Dense(8)
+    for projector in ("auto", given):
+        features = keras_kd.FeatureDistillation(
+            "mse", "hidden", "hidden", projector=projector
+        )
+        # Also where the cell is run again: an untrained projector would teach noise.
+        for _ in range(2):
+            with pytest.raises(ValueError, match="projector.*keras_kd.Distiller"):
+                fit(features)
+        # The same object trains where it can.
+        fit(features, keras_kd)
+        assert len(features.layers) == 1
+    assert features.layers == [given]
 
 
 def test_the_default_of_the_stock_warns_once():

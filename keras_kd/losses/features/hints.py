@@ -147,6 +147,16 @@ class FeatureDistillation(DistillationLoss):
             name=f"{self.name}_projector",
         )
 
+    def validate_model_compatibility(self, teacher: Any, student: Any) -> None:
+        """Raise where `keras.distillation.Distiller` would have to train a layer."""
+        super().validate_model_compatibility(teacher, student)
+        if isinstance(self.projector, keras.layers.Layer):
+            raise ValueError(
+                "`projector` trains in `keras_kd.Distiller` only. Received: "
+                f"projector={self.projector.name!r}, in `keras.distillation.Distiller`."
+                " Change the import."
+            )
+
     def check(self, teacher: Any, student: Any) -> None:
         def check_pair(_: Any, t: Any, s: Any) -> None:
             check_finite(t, side="teacher", loss_name=type(self).__name__)
