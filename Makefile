@@ -60,7 +60,8 @@ guides: $(TEST_READY)
 		--durations=0 integration_tests/test_guides.py
 
 bench: $(TEST_READY)
-	$(BIN)/python -m benchmarks
+	for backend in $(TEST_BACKENDS); do \
+		KERAS_BACKEND=$$backend $(BIN)/python -m benchmarks.step || exit 1; done
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache demo.png

@@ -135,7 +135,9 @@ def _as_tensors(values: Any) -> Any:
 def _check_same_batch(teacher: Any, student: Any) -> None:
     for record in (teacher, student):
         outputs = [] if record is None else keras.tree.flatten(record.output)
-        if record is not None and not all(hasattr(v, "shape") for v in outputs):
+        if record is not None and any(
+            getattr(v, "shape", None) is None for v in outputs
+        ):
             raise ValueError(
                 f"The {record.side} must return tensors. Received: {record.output!r}"
             )
