@@ -312,6 +312,9 @@ print(f"saved at the end: {accuracy_of(shipped)}")
 print(f"best epoch of the run with features: {accuracy_of(best)}")
 
 # %% [markdown]
+# On 300 validation images many epochs tie, and the callback keeps the first of them: a
+# later one may well be better. The more validation data, the more its choice is worth.
+#
 # To go on training later, save the Distiller: `distiller.save("distiller.keras")` also
 # holds the optimizer, the projections and the teacher.
 #
