@@ -3,9 +3,16 @@
     KERAS_BACKEND=jax python -m benchmarks.step --json step-jax.json
 
 The floor is the teacher's inference, as `predict` compiles it, plus the student's own
-training step in `fit`, with the same task loss and optimizer, and with the projectors
-where a feature loss needs them. The peer is `keras.distillation.Distiller`, repaired
-by an explicit `KLDivergence` loss; it cannot map one width to another.
+training step in `fit`, with the same task loss and optimizer. Where features are
+compared, the teacher of the floor gives them out beside its logits, and its student has
+the projectors; the comparison itself is in no part of the floor. The peer is
+`keras.distillation.Distiller`, repaired by an explicit `KLDivergence` loss; it cannot
+map one width to another.
+
+The sizes are those of the pair that most papers report on CIFAR, resnet32x4 as the
+teacher of resnet8x4 (Tian et al., 2020, arXiv:1910.10699): stages of 10 and of 2
+convolutions, 64, 128 and 256 wide. Where features are projected the student is half as
+wide.
 
 All contenders train on the same batches, in one process, by turns. The headline is the
 ratio to the floor of the same round; the floor measured against a second copy of itself
@@ -41,18 +48,18 @@ class Case:
     """One pair of models and one list of losses, for each contender anew.
 
     Args:
-        options: The command line.
-        teacher_widths: The widths of the teacher's stages.
+        options: The command line, which holds the widths of the teacher's stages.
+        student_widths: The widths of the student's stages.
         features: Whether each stage is compared, beside the logits.
     """
 
     def __init__(
-        self, options: argparse.Namespace, teacher_widths: Sequence[int], features: bool
+        self, options: argparse.Namespace, student_widths: Sequence[int], features: bool
     ) -> None:
         self.options = options
-        self.teacher_widths = teacher_widths
+        self.student_widths = student_widths
         self.features = features
-        self.projects = features and list(teacher_widths) != list(options.widths)
+        self.projects = features and list(student_widths) != list(options.widths)
         rng = np.random.default_rng(0)
         count = options.batch_size * options.steps
         shape = (count, options.image_size, options.image_size, 3)
@@ -61,12 +68,22 @@ class Case:
 
     def teacher(self) -> keras.Model:
         """Return a teacher; the stock changes its flags, so nobody shares one."""
-        size, widths = self.options.image_size, self.teacher_widths
+        size, widths = self.options.image_size, self.options.widths
         return convnet(size, widths, self.options.depths[1], name="teacher")
+
+    def bare_teacher(self) -> keras.Model:
+        """Return a teacher that gives out all that the losses compare."""
+        teacher = self.teacher()
+        if not self.features:
+            return teacher
+        stages = [
+            teacher.get_layer(name).output for name in stage_names(self.options.widths)
+        ]
+        return keras.Model(teacher.inputs, [teacher.output, *stages])
 
     def student(self) -> keras.Model:
         """Return a student."""
-        size, widths = self.options.image_size, self.options.widths
+        size, widths = self.options.image_size, self.student_widths
         return convnet(size, widths, self.options.depths[0], name="student")
 
     def training(self, model: keras.Model) -> timing.Training:
@@ -82,7 +99,7 @@ class Case:
         if self.features:
             losses += [
                 library.FeatureDistillation("mse", name, name)
-                for name in stage_names(self.teacher_widths)
+                for name in stage_names(self.student_widths)
             ]
         return self.training(library.Distiller(self.teacher(), self.student(), losses))
 
@@ -92,9 +109,9 @@ class Case:
         for copy in "ab":
             student = self.student()
             if self.projects:
-                student = WithProjectors(student, self.teacher_widths)
+                student = WithProjectors(student, self.options.widths)
             timers[f"teacher {copy}"] = timing.Inference(
-                self.teacher(), self.x, self.options.batch_size, self.options.clock
+                self.bare_teacher(), self.x, self.options.batch_size, self.options.clock
             )
             timers[f"student {copy}"] = self.training(student)
         timers["keras_kd"] = self.distiller(
@@ -130,6 +147,9 @@ def measure(case: Case) -> dict[str, Any]:
                 for name, values in contenders.items()
             },
         },
+        "keras_kd / peer": timing.summary(rounds["keras_kd"] / rounds["peer"])
+        if "peer" in rounds
+        else None,
         "rounds": seconds,
     }
 
@@ -154,17 +174,20 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def verdict(results: dict[str, dict[str, Any]]) -> str:
-    """Say in a line whether the targets hold."""
-    medians = {
-        case: {name: r["median"] for name, r in result["ratio_to_floor"].items()}
-        for case, result in results.items()
-    }
-    worst = max(m["keras_kd"] for m in medians.values())
-    lead = max(m["keras_kd"] / m["peer"] for m in medians.values() if "peer" in m)
+    """Say in a line whether the targets hold.
+
+    Slower than the peer means slower in three quarters of the rounds.
+    """
+    worst = max(r["ratio_to_floor"]["keras_kd"]["median"] for r in results.values())
+    peers = [r["keras_kd / peer"] for r in results.values() if r["keras_kd / peer"]]
+    slower = any(peer["low"] > 1 for peer in peers)
+    ratios = ", ".join(
+        "{median:.3f} ({low:.3f}–{high:.3f})".format(**peer) for peer in peers
+    )
     return (
         f"Distiller <= {TARGET} x floor: {'yes' if worst <= TARGET else 'NO'} "
-        f"(worst {worst:.3f}); not slower than the repaired peer: "
-        f"{'yes' if lead <= 1 else 'NO'} (worst {lead:.3f})."
+        f"(worst {worst:.3f}); slower than the repaired peer: "
+        f"{'YES' if slower else 'no'} (over the peer, by round: {ratios})."
     )
 
 
@@ -174,12 +197,12 @@ def arguments() -> argparse.Namespace:
         description="Seconds per training step, beside the floor and the peer."
     )
     add = functools.partial(parser.add_argument, type=int)
-    add("--rounds", default=21)
-    add("--steps", default=3, help="batches a round")
+    add("--rounds", default=11)
+    add("--steps", default=2, help="batches a round")
     add("--batch-size", default=32)
     add("--image-size", default=32)
-    add("--widths", nargs="+", default=[32, 64, 128], help="of the student's stages")
-    add("--depths", nargs=2, default=[2, 4], help="student's and teacher's")
+    add("--widths", nargs="+", default=[64, 128, 256], help="of the teacher's stages")
+    add("--depths", nargs=2, default=[2, 10], help="student's and teacher's")
     parser.add_argument(
         "--clock",
         choices=list(timing.CLOCKS),
@@ -195,11 +218,11 @@ def main() -> None:
     options = arguments()
     keras.utils.set_random_seed(0)
     same = options.widths
-    wider = [2 * width for width in same]
+    narrower = [width // 2 for width in same]
     cases = {
         "logits": Case(options, same, features=False),
         "logits + features": Case(options, same, features=True),
-        "logits + projected features": Case(options, wider, features=True),
+        "logits + projected features": Case(options, narrower, features=True),
     }
     results = {}
     for name, case in cases.items():

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -409,6 +409,12 @@ class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
             x = self._with_first_batch_checked(x)
         with self._keeping_state():
             return super().fit(x, *args, **kwargs)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Train on one batch, as `keras.Model.train_on_batch` does."""
+        # Only the first step is guarded: copies of all values would slow down each.
+        with self._keeping_state() if self.needs_first_batch() else nullcontext():
+            return super().train_on_batch(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student, as `keras.Model.evaluate` does."""

@@ -61,8 +61,19 @@ def check_batch(distiller: Any, batch: Any) -> None:
     objective.build(step.teacher, step.student)
     with _backend.no_gradient(), keras.StatelessScope(), running(step):
         objective.check(step.teacher, step.student)
-        objective.terms(step, x, y, sample_weight)
+        terms = objective.terms(step, x, y, sample_weight)
+    _check_terms(objective.names, terms)
     _check_task(distiller, y, y_pred)
+
+
+def _check_terms(names: list[str], terms: list[Any]) -> None:
+    for name, term in zip(names, terms, strict=True):
+        value = float(ops.convert_to_numpy(term))
+        if not np.isfinite(value):
+            raise ValueError(
+                f"The losses must be finite on the first batch. Received: {name}="
+                f"{value}. Check the loss: a logarithm or a root of 0, a division by 0."
+            )
 
 
 def _attempt(side: str, x: Any, run: Callable[[], Any]) -> Any:

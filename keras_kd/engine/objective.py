@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_kd import _backend
@@ -119,6 +120,7 @@ class Objective:
     def terms(self, step: ActiveStep, x: Any, y: Any, sample_weight: Any) -> list[Any]:
         """Return each loss as a scalar, unweighted: this replica's share of it."""
         terms = []
+        batch = None if step.student is None else batch_size(step.student.output)
         for loss in self.losses:
             teacher = _fetch(loss, "teacher", step.teacher)
             student = _fetch(loss, "student", step.student)
@@ -133,22 +135,37 @@ class Objective:
                 values=step.values,
             )
             values = loss.call(teacher, student, context)
-            check_values(loss, values)
+            check_values(loss, values, batch)
             terms.append(reduce_loss(loss, values, context, step.owner.student))
         return terms
 
 
-def check_values(loss: DistillationLoss, values: Any) -> None:
+def check_values(loss: DistillationLoss, values: Any, batch: Any) -> None:
     """Raise where a loss returned something that cannot be averaged.
 
+    Args:
+        loss: The loss.
+        values: What its `call` returned.
+        batch: The number of examples, where it is known.
+
     Raises:
-        ValueError: It returned no tensor at all, or something else beside.
+        ValueError: It returned no tensor at all, something else beside, or a tensor
+            whose first axis is not the batch.
     """
     flat = [value for value in keras.tree.flatten(values) if value is not None]
-    if not flat or not all(hasattr(v, "shape") or isinstance(v, float) for v in flat):
+    numbers = (float, np.ndarray, np.floating)
+    if not flat or not all(ops.is_tensor(v) or isinstance(v, numbers) for v in flat):
         raise ValueError(
             f"`{type(loss).__name__}.call` must return a tensor with one value per "
             f"example or token, or a list or dict of these. Received: {values!r}"
+        )
+    shapes = [tuple(np.shape(value)) for value in flat]
+    firsts = [shape[0] for shape in shapes if shape]
+    if isinstance(batch, int) and any(f not in (batch, None) for f in firsts):
+        raise ValueError(
+            f"`{type(loss).__name__}.call` must return values whose first axis is the "
+            f"batch, of {batch} examples. Received: shapes {shapes}. Average over the "
+            "other axes only."
         )
 
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
+from keras import ops
+
 from keras_kd.hyperparameters import Schedule
 
 
@@ -29,6 +32,30 @@ class StepContext:
     teacher_mask: Any = None
     student_mask: Any = None
     values: dict[tuple[int, str], Any] = field(default_factory=dict, repr=False)
+
+    def included(self, count: Any) -> Any:
+        """Return which examples of the batch count at all.
+
+        A method that compares examples with each other must leave out of every
+        relation those that have no weight or are masked.
+
+        Args:
+            count: The number of examples.
+
+        Returns:
+            Tensor of shape `(count,)`, float32: 1, or 0 for an example that is left
+            out.
+        """
+        keep = ops.ones((count,), dtype="float32")
+        given = [self.sample_weight, self.teacher_mask, self.student_mask]
+        for weight in keras.tree.flatten(given):
+            if weight is not None:
+                counts = ops.not_equal(weight, ops.zeros_like(weight))
+                axes = tuple(range(1, len(weight.shape)))
+                keep *= ops.cast(
+                    ops.any(counts, axis=axes) if axes else counts, "float32"
+                )
+        return keep
 
     def value(self, owner: Any, name: str) -> Any:
         """Return the present value of a hyperparameter of `owner`.

@@ -8,6 +8,7 @@ import pytest
 from keras import layers, ops
 
 from keras_kd import (
+    DistillationLoss,
     Distiller,
     FeatureDistillation,
     HardLabelDistillation,
@@ -324,6 +325,28 @@ def one_class():
     )
 
 
+class Summed(DistillationLoss):
+    def call(self, teacher, student, step):
+        return keras.ops.sum(keras.ops.square(teacher - student), axis=0)
+
+
+class RootOfZero(DistillationLoss):
+    def call(self, teacher, student, step):
+        return keras.ops.sum(keras.ops.log(0.0 * (teacher - student)), axis=-1)
+
+
+@table.case(
+    "(?s)Summed.*first axis is the batch, of 4.*Received: shapes \\[\\(3,\\)\\]"
+)
+def sums_over_the_batch():
+    return use(Summed())
+
+
+@table.case("(?s)finite on the first batch.*root_of_zero=-inf")
+def infinite_loss():
+    return use(RootOfZero())
+
+
 @pytest.mark.parametrize("make, match, error", table)
 def test_is_refused_and_changes_nothing(make, match, error):
     make().check(match, error)
@@ -341,4 +364,20 @@ def test_a_teacher_without_weights_is_warned_of():
 def test_the_first_batch_of_a_good_use_warns_of_nothing():
     distiller = Distiller(*pair(), LogitsDistillation())
     distiller.compile("sgd", CROSSENTROPY)
-    distiller.fit(X, Y, verbose=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        distiller.fit(X, Y, verbose=0)
+    assert [str(w.message) for w in caught if w.category is UserWarning] == []
+
+
+def test_an_error_in_train_on_batch_leaves_the_student_usable():
+    """JAX gives the student's memory away before a step; an error must not keep it."""
+    teacher, student = pair()
+    distiller = Distiller(teacher, student, LogitsDistillation())
+    distiller.compile("sgd", CROSSENTROPY)
+    before = student.get_weights()
+    with pytest.raises(ValueError, match="classes from 0 to"):
+        distiller.train_on_batch(X, Y + 100)
+    for old, new in zip(before, student.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    distiller.train_on_batch(X, Y)
