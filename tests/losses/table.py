@@ -2,6 +2,7 @@
 
 import keras_kd
 from tests.losses import references as ref
+from tests.losses import table_transformers
 from tests.losses.row import Row
 
 Logits = keras_kd.LogitsDistillation
@@ -103,3 +104,4 @@ TABLE = {
         kind="attention",
     ),
 }
+TABLE |= table_transformers.TABLE

@@ -10,6 +10,7 @@ from keras_kd.layer_paths import check_has_layers, walk
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_finite
+from keras_kd.losses.transformers.layer_map import evenly_spread
 from keras_kd.ops.probabilities import probabilities_kl_divergence
 from keras_kd.taps import Output, Tap
 
@@ -92,7 +93,7 @@ class AttentionDistillation(DistillationLoss):
         for side, model in (("teacher", teacher), ("student", student)):
             if self._taps[side] is None:
                 check_has_layers(model, side=side)
-                found = [layer for _, layer in walk(model) if _is_attention(layer)]
+                found = [layer for _, layer in walk(model) if is_attention(layer)]
                 if not found:
                     raise ValueError(
                         f"`{side}_layers` must name layers, because the {side} "
@@ -126,7 +127,7 @@ class AttentionDistillation(DistillationLoss):
         teachers, students = self._taps["teacher"] or [], self._taps["student"] or []
         n, m = len(teachers), len(students)
         if self.layer_map is None:
-            return [-(-(place + 1) * n // m) - 1 for place in range(m)]
+            return evenly_spread(n, m)
         if len(self.layer_map) != m or not all(-n <= i < n for i in self.layer_map):
             raise ValueError(
                 f"`layer_map` must hold one index below {n} (the teacher's layers) for "
@@ -215,6 +216,7 @@ def _addresses(layers: list[Any] | None, taps: list[Tap] | None) -> Any:
     return [address_config(*pair) for pair in zip(layers, taps, strict=True)]
 
 
-def _is_attention(layer: Any) -> bool:
+def is_attention(layer: Any) -> bool:
+    """Say whether a layer gives attention probabilities."""
     kinds = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
     return isinstance(layer, kinds)
