@@ -7,7 +7,7 @@ import pathlib
 import keras_kd
 
 GOLDEN = pathlib.Path(__file__).with_name("public_api.txt")
-MODULES = ("", "callbacks", "layers", "losses", "ops", "teachers")
+MODULES = ("", "callbacks", "layers", "losses", "ops", "schedules", "teachers")
 
 
 def public_api():

@@ -1,10 +1,36 @@
 """Methods: what a student learns from."""
 
+from keras_kd.losses import catalogue
 from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.divergence import Divergence
-from keras_kd.losses.features import AttentionTransfer, FeatureDistillation
-from keras_kd.losses.logits import HardLabelDistillation, LogitsDistillation
+from keras_kd.losses.features import (
+    AttentionTransfer,
+    ChannelWiseDistillation,
+    FeatureDistillation,
+    InformationDistillation,
+    NeuronSelectivityTransfer,
+    PearsonDistillation,
+)
+from keras_kd.losses.logits import (
+    CorrelationDistillation,
+    CurriculumTemperature,
+    DecoupledDistillation,
+    HardLabelDistillation,
+    LogitsDistillation,
+    MultiLevelLogitDistillation,
+    NormalizedDistillation,
+    RefinedLogitDistillation,
+    TransformedTeacherMatching,
+)
+from keras_kd.losses.registry import Method, get, methods, register
+from keras_kd.losses.relations import (
+    CorrelationCongruence,
+    ProbabilisticKnowledgeTransfer,
+    RelationalDistillation,
+    SimilarityPreserving,
+)
+from keras_kd.losses.self_distillation import VirtualTeacherDistillation
 from keras_kd.losses.transformers import (
     AttentionDistillation,
     AttentionRelationDistillation,
@@ -14,18 +40,40 @@ from keras_kd.losses.transformers import (
     tinybert,
 )
 
+catalogue.register_all()
+
 __all__ = [
     "AttentionDistillation",
     "AttentionRelationDistillation",
     "AttentionTransfer",
+    "ChannelWiseDistillation",
+    "CorrelationCongruence",
+    "CorrelationDistillation",
+    "CurriculumTemperature",
+    "DecoupledDistillation",
     "DistillationLoss",
     "Divergence",
     "FeatureDistillation",
     "HardLabelDistillation",
+    "InformationDistillation",
     "LogitsDistillation",
     "MarginDistillation",
+    "Method",
+    "MultiLevelLogitDistillation",
+    "NeuronSelectivityTransfer",
+    "NormalizedDistillation",
+    "PearsonDistillation",
+    "ProbabilisticKnowledgeTransfer",
+    "RefinedLogitDistillation",
+    "RelationalDistillation",
+    "SimilarityPreserving",
     "StepContext",
+    "TransformedTeacherMatching",
+    "VirtualTeacherDistillation",
     "distilbert",
+    "get",
     "hidden_states",
+    "methods",
+    "register",
     "tinybert",
 ]

@@ -17,9 +17,11 @@ class Divergence:
     Args:
         name: One of "kl_divergence", "reverse_kl_divergence",
             "jensen_shannon_divergence" (`beta`), "skew_kl_divergence" (`alpha`),
-            "skew_reverse_kl_divergence" (`alpha`), "total_variation_distance",
-            "categorical_crossentropy" and "binary_kl_divergence". Each is a function
-            of `keras_kd.ops`, where its formula stands.
+            "skew_reverse_kl_divergence" (`alpha`), "symmetric_kl_divergence"
+            (`forward_weight`), "adaptive_kl_divergence" (`alpha`),
+            "total_variation_distance", "categorical_crossentropy" and
+            "binary_kl_divergence". Each is a function of `keras_kd.ops`, where its
+            formula stands.
         **parameters: The numbers in brackets above.
 
     Raises:
@@ -40,6 +42,11 @@ class Divergence:
             divergences.skew_reverse_kl_divergence,
             ("alpha",),
         ),
+        "symmetric_kl_divergence": (
+            divergences.symmetric_kl_divergence,
+            ("forward_weight",),
+        ),
+        "adaptive_kl_divergence": (divergences.adaptive_kl_divergence, ("alpha",)),
         "total_variation_distance": (divergences.total_variation_distance, ()),
         "categorical_crossentropy": (divergences.categorical_crossentropy, ()),
         "binary_kl_divergence": (divergences.binary_kl_divergence, ()),

@@ -31,12 +31,12 @@ def log_probabilities(logits: Any, *, temperature: Any = 1.0) -> Any:
     return ops.log_softmax(logits / ops.cast(temperature, "float32"), axis=-1)
 
 
-def _expected_gap(log_p: Any, log_q: Any) -> Any:
+def expected_gap(log_p: Any, log_q: Any) -> Any:
     """Return Σ p (log p − log q), where a class without probability adds nothing."""
-    return ops.sum(_gap_of_each(ops.exp(log_p), log_p, log_q), axis=-1)
+    return ops.sum(gap_of_each(ops.exp(log_p), log_p, log_q), axis=-1)
 
 
-def _gap_of_each(p: Any, log_p: Any, log_q: Any) -> Any:
+def gap_of_each(p: Any, log_p: Any, log_q: Any) -> Any:
     """Return p (log p − log q), and 0 where p is 0."""
     # Of such a class both logarithms may be −inf. They are taken out before they are
     # subtracted: the gradient of p is their difference, and must be a number too.
@@ -45,7 +45,8 @@ def _gap_of_each(p: Any, log_p: Any, log_q: Any) -> Any:
     return p * (log_p - log_q)
 
 
-def _squared(temperature: Any) -> Any:
+def squared(temperature: Any) -> Any:
+    """Return T² in float32."""
     return ops.square(ops.cast(temperature, "float32"))
 
 
@@ -73,7 +74,7 @@ def kl_divergence(
     """
     log_p = log_probabilities(teacher_logits, temperature=temperature)
     log_q = log_probabilities(student_logits, temperature=temperature)
-    return _squared(temperature) * _expected_gap(log_p, log_q)
+    return squared(temperature) * expected_gap(log_p, log_q)
 
 
 def reverse_kl_divergence(
@@ -144,9 +145,9 @@ def jensen_shannon_divergence(
     log_p = log_probabilities(teacher_logits, temperature=temperature)
     log_q = log_probabilities(student_logits, temperature=temperature)
     log_m = _log_mixture(log_p, log_q, beta)
-    value = beta * _expected_gap(log_p, log_m)
-    value += (1.0 - beta) * _expected_gap(log_q, log_m)
-    return _squared(temperature) * value
+    value = beta * expected_gap(log_p, log_m)
+    value += (1.0 - beta) * expected_gap(log_q, log_m)
+    return squared(temperature) * value
 
 
 def _log_mixture(log_p: Any, log_q: Any, weight: float) -> Any:
@@ -198,7 +199,7 @@ def skew_kl_divergence(
     log_p = log_probabilities(teacher_logits, temperature=temperature)
     log_q = log_probabilities(student_logits, temperature=temperature)
     mixture = _log_mixture(log_p, log_q, alpha)
-    return _squared(temperature) * _expected_gap(log_p, mixture)
+    return squared(temperature) * expected_gap(log_p, mixture)
 
 
 def skew_reverse_kl_divergence(
@@ -232,6 +233,104 @@ def skew_reverse_kl_divergence(
     return skew_kl_divergence(
         student_logits, teacher_logits, alpha=alpha, temperature=temperature
     )
+
+
+def symmetric_kl_divergence(
+    teacher_logits: Any,
+    student_logits: Any,
+    *,
+    forward_weight: float = 0.5,
+    temperature: Any = 1.0,
+) -> Any:
+    """Return T² · (λ KL(p ‖ q) + (1 − λ) KL(q ‖ p)).
+
+    Args:
+        teacher_logits: Tensor of shape `(..., classes)`.
+        student_logits: Tensor of the same shape.
+        forward_weight: The weight λ of KL(p ‖ q), from 0 to 1. At 0.5 it is half of
+            Jeffreys' divergence.
+        temperature: Positive number or scalar tensor T.
+
+    Returns:
+        Tensor of shape `(...)`, float32, at least 0.
+
+    Raises:
+        ValueError: `forward_weight` lies outside of [0, 1].
+
+    Example:
+    >>> logits = np.array([[1.0, 2.0, 3.0]])
+    >>> float(symmetric_kl_divergence(logits, logits, temperature=2.0)[0])
+    0.0
+
+    Reference: Kullback and Leibler, 1951, On information and sufficiency.
+    """
+    if not 0.0 <= forward_weight <= 1.0:
+        raise ValueError(
+            f"`forward_weight` must be from 0 to 1. Received: {forward_weight=}"
+        )
+    log_p = log_probabilities(teacher_logits, temperature=temperature)
+    log_q = log_probabilities(student_logits, temperature=temperature)
+    value = _both_ways(log_p, log_q, forward_weight)
+    return squared(temperature) * value
+
+
+def _both_ways(log_p: Any, log_q: Any, weight: Any) -> Any:
+    """Return weight · KL(p ‖ q) + (1 − weight) · KL(q ‖ p)."""
+    forward, reverse = expected_gap(log_p, log_q), expected_gap(log_q, log_p)
+    return weight * forward + (1.0 - weight) * reverse
+
+
+def adaptive_kl_divergence(
+    teacher_logits: Any,
+    student_logits: Any,
+    *,
+    alpha: float = 0.5,
+    temperature: Any = 1.0,
+) -> Any:
+    """Return T² · (w KL(p ‖ q) + (1 − w) KL(q ‖ p)), w where the student is off.
+
+    Forward KL fits the classes that the teacher prefers first, reverse KL those that
+    it rules out. The head holds the teacher's most probable classes, whose
+    probabilities add up to at most α, and always the first one; the tail holds the
+    others. w = gap(head) / (gap(head) + gap(tail)) with gap = Σ |p − q|, a constant
+    for the gradient; 0.5 where p = q.
+
+    Args:
+        teacher_logits: Tensor of shape `(..., classes)`.
+        student_logits: Tensor of the same shape.
+        alpha: Mass α of the head, from 0 to 1. The paper's is 0.5.
+        temperature: Positive number or scalar tensor T.
+
+    Returns:
+        Tensor of shape `(...)`, float32, at least 0.
+
+    Raises:
+        ValueError: `alpha` lies outside of [0, 1].
+
+    Example:
+    >>> logits = np.array([[1.0, 2.0, 3.0]])
+    >>> float(adaptive_kl_divergence(logits, logits)[0])
+    0.0
+
+    Reference: Wu et al., 2025, adaptive KL divergence, arXiv:2404.02657.
+    """
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"`alpha` must be from 0 to 1. Received: alpha={alpha!r}")
+    log_p = log_probabilities(teacher_logits, temperature=temperature)
+    log_q = log_probabilities(student_logits, temperature=temperature)
+    weight = ops.stop_gradient(_share_of_head(ops.exp(log_p), ops.exp(log_q), alpha))
+    return squared(temperature) * _both_ways(log_p, log_q, weight)
+
+
+def _share_of_head(p: Any, q: Any, alpha: float) -> Any:
+    order = ops.argsort(-p, axis=-1)
+    p = ops.take_along_axis(p, order, axis=-1)
+    gap = ops.abs(p - ops.take_along_axis(q, order, axis=-1))
+    is_first = ops.arange(p.shape[-1]) == 0
+    is_head = ops.logical_or(ops.cumsum(p, axis=-1) <= alpha, is_first)
+    head = ops.sum(ops.where(is_head, gap, 0.0), axis=-1)
+    total = ops.sum(gap, axis=-1)
+    return ops.where(total > 0.0, ops.divide_no_nan(head, total), 0.5)
 
 
 def total_variation_distance(
@@ -284,7 +383,7 @@ def categorical_crossentropy(
     p = ops.exp(log_probabilities(teacher_logits, temperature=temperature))
     log_q = log_probabilities(student_logits, temperature=temperature)
     value = -ops.sum(ops.where(p > 0.0, p * log_q, 0.0), axis=-1)
-    return _squared(temperature) * value
+    return squared(temperature) * value
 
 
 def binary_kl_divergence(
@@ -313,6 +412,6 @@ def binary_kl_divergence(
     t = ops.cast(teacher_logits, "float32") / temperature
     s = ops.cast(student_logits, "float32") / temperature
     # log sigmoid(x) and log(1 − sigmoid(x)) = log sigmoid(−x), exact at any x.
-    yes = _gap_of_each(ops.sigmoid(t), ops.log_sigmoid(t), ops.log_sigmoid(s))
-    no = _gap_of_each(ops.sigmoid(-t), ops.log_sigmoid(-t), ops.log_sigmoid(-s))
+    yes = gap_of_each(ops.sigmoid(t), ops.log_sigmoid(t), ops.log_sigmoid(s))
+    no = gap_of_each(ops.sigmoid(-t), ops.log_sigmoid(-t), ops.log_sigmoid(-s))
     return ops.square(temperature) * ops.sum(yes + no, axis=-1)

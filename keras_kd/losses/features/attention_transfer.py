@@ -6,15 +6,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.features.base import FeatureComparison
 from keras_kd.losses.features.shapes import channels_last, same_spatial_size
-from keras_kd.losses.logits.checks import check_finite
 from keras_kd.ops.attention_maps import spatial_attention
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class AttentionTransfer(DistillationLoss):
+class AttentionTransfer(FeatureComparison):
     """Distillation of spatial attention maps.
 
     mean over the positions of (a(t) − a(s))², where a(f) is the mean of |f|^power over
@@ -54,13 +53,8 @@ class AttentionTransfer(DistillationLoss):
             raise ValueError(
                 f"`power` must be a positive number. Received: power={power!r}"
             )
-        self.teacher_layer_name = teacher_layer_name
-        self.student_layer_name = student_layer_name
+        super().__init__(teacher_layer_name, student_layer_name, name=name)
         self.power = float(power)
-        if name is not None:
-            self.name = name
-        self.teacher_signals()
-        self.student_signals()
 
     def build(self, teacher: Any, student: Any) -> None:
         super().build(teacher, student)
@@ -72,10 +66,6 @@ class AttentionTransfer(DistillationLoss):
                     f"{getattr(spec, 'shape', spec)}. Tap a layer before the global "
                     "pooling; for transformers use `AttentionDistillation`."
                 )
-
-    def check(self, teacher: Any, student: Any) -> None:
-        check_finite(teacher, side="teacher", loss_name=type(self).__name__)
-        check_finite(student, side="student", loss_name=type(self).__name__)
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del step
@@ -89,13 +79,4 @@ class AttentionTransfer(DistillationLoss):
         return ops.mean(ops.square(gap), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "teacher_layer_name": address_config(
-                self.teacher_layer_name, self.teacher_signals()
-            ),
-            "student_layer_name": address_config(
-                self.student_layer_name, self.student_signals()
-            ),
-            "power": self.power,
-        }
+        return {**super().get_config(), "power": self.power}

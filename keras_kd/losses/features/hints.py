@@ -165,7 +165,6 @@ class FeatureDistillation(DistillationLoss):
         compare(self.loss, teacher, student, check_pair)
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
-        del step
         projectors = iter(self._projectors)
 
         def value(loss: Any, t: Any, s: Any) -> Any:
@@ -173,9 +172,24 @@ class FeatureDistillation(DistillationLoss):
             s = s if layer is None else layer(s)
             t, s = ops.cast(t, "float32"), ops.cast(s, "float32")
             t, s = same_spatial_size(channels_last(t), channels_last(s))
-            return unreduced(loss)(t, s)
+            return self.distance(loss, t, s, step)
 
         return compare(self.loss, teacher, student, value)
+
+    def distance(self, loss: Any, teacher: Any, student: Any, step: StepContext) -> Any:
+        """Return how far two features of one shape are from each other.
+
+        Args:
+            loss: The loss of this output.
+            teacher: Tensor of shape `(batch, ..., channels)`, float32.
+            student: Tensor of the same shape, projected.
+            step: The step.
+
+        Returns:
+            One value per example or position: the first axis is the batch.
+        """
+        del step
+        return unreduced(loss)(teacher, student)
 
     def get_config(self) -> dict[str, Any]:
         given = self.projector

@@ -1,6 +1,23 @@
-"""Losses on what the models give out."""
+"""Methods that compare the models' outputs."""
 
+from keras_kd.losses.logits.correlation import CorrelationDistillation
+from keras_kd.losses.logits.curriculum import CurriculumTemperature
+from keras_kd.losses.logits.decoupled import DecoupledDistillation
 from keras_kd.losses.logits.hard_labels import HardLabelDistillation
+from keras_kd.losses.logits.multi_level import MultiLevelLogitDistillation
+from keras_kd.losses.logits.normalized import NormalizedDistillation
+from keras_kd.losses.logits.refined import RefinedLogitDistillation
 from keras_kd.losses.logits.soft_targets import LogitsDistillation
+from keras_kd.losses.logits.transformed_teacher import TransformedTeacherMatching
 
-__all__ = ["HardLabelDistillation", "LogitsDistillation"]
+__all__ = [
+    "CorrelationDistillation",
+    "CurriculumTemperature",
+    "DecoupledDistillation",
+    "HardLabelDistillation",
+    "LogitsDistillation",
+    "MultiLevelLogitDistillation",
+    "NormalizedDistillation",
+    "RefinedLogitDistillation",
+    "TransformedTeacherMatching",
+]

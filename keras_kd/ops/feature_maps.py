@@ -1,0 +1,114 @@
+"""Comparisons of feature maps as wholes, channel by channel."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_kd.ops.divergences import kl_divergence
+
+
+def _by_channel(features: Any) -> Any:
+    """Return `(batch, channels, positions)` in float32."""
+    features = ops.cast(features, "float32")
+    batch, width = ops.shape(features)[0], features.shape[-1]
+    return ops.transpose(ops.reshape(features, (batch, -1, width)), (0, 2, 1))
+
+
+def channel_wise_kl_divergence(
+    teacher: Any, student: Any, *, temperature: Any = 1.0
+) -> Any:
+    """Return the mean over the channels of T² KL(p ‖ q) over the positions.
+
+    p = softmax(t / T) and q = softmax(s / T) over the positions of one channel.
+
+    Args:
+        teacher: Tensor of shape `(batch, ..., channels)`.
+        student: Tensor of the same shape.
+        temperature: Positive number or scalar tensor T.
+
+    Returns:
+        Tensor of shape `(batch,)`, float32, at least 0.
+
+    Example:
+    >>> features = np.ones((2, 4, 4, 3))
+    >>> float(channel_wise_kl_divergence(features, features)[0])
+    0.0
+
+    Reference: Shu et al., 2021, arXiv:2011.13256.
+    """
+    each = kl_divergence(
+        _by_channel(teacher), _by_channel(student), temperature=temperature
+    )
+    return ops.mean(each, axis=1)
+
+
+def neuron_selectivity_distance(teacher: Any, student: Any) -> Any:
+    """Return the squared maximum mean discrepancy between the channels of two maps.
+
+    mean k(t, t') + mean k(s, s') − 2 mean k(t, s) over the channels, each at unit L2
+    norm over the positions, with the kernel k(a, b) = (a · b)².
+
+    Args:
+        teacher: Tensor of shape `(batch, ..., channels)`.
+        student: Tensor of the same shape but for the channels.
+
+    Returns:
+        Tensor of shape `(batch,)`, float32, at least 0.
+
+    Example:
+    >>> features = np.ones((2, 4, 4, 3))
+    >>> abs(round(float(neuron_selectivity_distance(features, features)[0]), 6))
+    0.0
+
+    Reference: Huang and Wang, 2017, arXiv:1707.01219.
+    """
+    t, s = _unit(_by_channel(teacher)), _unit(_by_channel(student))
+
+    def kernel(a: Any, b: Any) -> Any:
+        inner = ops.matmul(a, ops.transpose(b, (0, 2, 1)))
+        return ops.mean(ops.square(inner), axis=(1, 2))
+
+    return kernel(t, t) + kernel(s, s) - 2.0 * kernel(t, s)
+
+
+def _unit(channels: Any) -> Any:
+    size = ops.sum(ops.square(channels), axis=-1, keepdims=True)
+    return channels / ops.sqrt(ops.where(size > 0.0, size, 1.0))
+
+
+def standardized_channels(features: Any, *, included: Any) -> Any:
+    """Return features with mean 0 and standard deviation 1 in each channel.
+
+    The statistics run over the batch and the positions; the deviation is unbiased. A
+    channel without any spread becomes 0.
+
+    Args:
+        features: Tensor of shape `(batch, ..., channels)`.
+        included: Tensor of shape `(batch,)`, 0 for an example that is left out of the
+            statistics.
+
+    Returns:
+        Tensor of the shape of `features`, float32; 0 for what is left out.
+
+    Example:
+    >>> x = np.array([[1.0], [3.0]])
+    >>> [round(float(v), 4) for v in standardized_channels(x, included=np.ones(2))]
+    [-0.7071, 0.7071]
+    """
+    x = ops.cast(features, "float32")
+    rank = len(x.shape)
+    axes = tuple(range(rank - 1))
+    keep = ops.reshape(ops.cast(included, "float32"), (-1, *(1,) * (rank - 1)))
+    x = ops.where(keep > 0.0, x, 0.0)
+    # The positions of one example, as many as in any.
+    positions = ops.cast(ops.size(x[:1, ..., :1]), "float32")
+    count = ops.sum(keep) * positions
+    mean = ops.sum(x, axis=axes, keepdims=True) / ops.maximum(count, 1.0)
+    centred = ops.where(keep > 0.0, x - mean, 0.0)
+    squares = ops.sum(ops.square(centred), axis=axes, keepdims=True)
+    variance = squares / ops.maximum(count - 1.0, 1.0)
+    # Rounding leaves a constant channel a spread that means nothing.
+    noise = 1e-12 * ops.square(ops.stop_gradient(mean))
+    spread = variance > noise
+    scale = ops.sqrt(ops.where(spread, variance, 1.0))
+    return ops.where(spread, centred / scale, 0.0)
