@@ -132,6 +132,7 @@ class Objective:
                 step=step.step,
                 teacher_mask=keras.tree.map_structure(_backend.mask_of, teacher),
                 student_mask=keras.tree.map_structure(_backend.mask_of, student),
+                checks=step.checks,
                 values=step.values,
             )
             values = loss.call(teacher, student, context)

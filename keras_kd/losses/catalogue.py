@@ -7,7 +7,6 @@ Methods on features stand beside the task loss alone, as they were published.
 
 from typing import Any
 
-from keras_kd.losses.divergence import Divergence
 from keras_kd.losses.features import (
     AttentionTransfer,
     ChannelWiseDistillation,
@@ -134,7 +133,7 @@ METHODS = (
         0.9,
         0.1,
         "Multi-label classifiers, or one sigmoid output.",
-        {"temperature": 2.0, "loss": Divergence("binary_kl_divergence")},
+        {"temperature": 2.0, "loss": "binary_kl_divergence"},
     ),
     Method(
         "hard_label",

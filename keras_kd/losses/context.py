@@ -22,6 +22,7 @@ class StepContext:
         teacher_mask: The Keras masks of the teacher's signals, in their structure;
             None for a signal without a mask.
         student_mask: The same for the student's signals.
+        checks: Whether this is the check of the first batch, whose values can be read.
     """
 
     x: Any = None
@@ -31,6 +32,7 @@ class StepContext:
     step: Any = None
     teacher_mask: Any = None
     student_mask: Any = None
+    checks: bool = False
     values: dict[tuple[int, str], Any] = field(default_factory=dict, repr=False)
 
     def included(self, count: Any) -> Any:

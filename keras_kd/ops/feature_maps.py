@@ -92,7 +92,8 @@ def standardized_channels(features: Any, *, included: Any) -> Any:
 
     Example:
     >>> x = np.array([[1.0], [3.0]])
-    >>> [round(float(v), 4) for v in standardized_channels(x, included=np.ones(2))]
+    >>> standardized = standardized_channels(x, included=np.ones(2))
+    >>> [round(float(v), 4) for v in standardized[:, 0]]
     [-0.7071, 0.7071]
     """
     x = ops.cast(features, "float32")

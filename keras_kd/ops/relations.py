@@ -129,7 +129,8 @@ def relational_angle(teacher: Any, student: Any, *, included: Any) -> Any:
 
     Example:
     >>> x = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], "float32")
-    >>> float(relational_angle(x, x, included=np.ones(3, "float32"))[0])
+    >>> distances = relational_angle(x, 2 * x, included=np.ones(3, "float32"))
+    >>> round(abs(float(distances[0])), 6)  # angles know no scale
     0.0
 
     Reference: Park et al., 2019, RKD-A, arXiv:1904.05068.
@@ -142,7 +143,7 @@ def relational_angle(teacher: Any, student: Any, *, included: Any) -> Any:
         products = gram[None] - gram[:, :, None] - gram[:, None, :] + own
         sizes = distances[:, :, None] * distances[:, None, :]
         cosines.append(ops.divide_no_nan(products, sizes))
-    triplets = _pairs(included)[None] * included[:, None, None]
+    triplets = _pairs(included)[None] * ops.reshape(included, (-1, 1, 1))
     total = ops.sum(_huber(cosines[0] - cosines[1]) * triplets, axis=(1, 2))
     return ops.divide_no_nan(total, ops.square(ops.sum(included)))
 

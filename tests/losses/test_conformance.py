@@ -118,7 +118,7 @@ def test_survives_large_float16_signals(row):
 def reduced(row, loss, teacher, student, y=None, **context):
     step = keras_kd.StepContext(y=y, **context)
     values = loss.call(as_tensors(teacher), as_tensors(student), step)
-    return float(reduce_loss(loss, values, step))
+    return float(ops.convert_to_numpy(reduce_loss(loss, values, step)))
 
 
 @ROWS
