@@ -50,9 +50,9 @@ SEEDS = (0, 1, 2)
 ALONE = "student alone"
 PEER = "keras.distillation, repaired"
 # Where the last stage is not what the paper compares.
-LAYERS = dict.fromkeys(
+LAYERS: dict[str, Any] = dict.fromkeys(
     ("rkd", "pkt", "cc", "crd", "itrd", "srd", "vkd"), "embedding"
-) | {"ofd": "stage_2_normalized"}
+) | {"ofd": [f"{stage}_normalized" for stage in STAGES]}
 
 
 def convnet(widths: tuple[int, ...], name: str) -> keras.Model:
@@ -181,8 +181,13 @@ def distiller(
     if method.signals == "feature":
         layer = LAYERS.get(name, "stage_2")
         arguments = {"teacher_layer_name": layer, "student_layer_name": layer}
+        if name == "simkd":
+            arguments["student_layer_name"] = "reused_features"
     elif method.signals == "stages":
-        arguments = {"teacher_layer_names": STAGES, "student_layer_names": STAGES}
+        stages = LAYERS.get(name, STAGES)
+        arguments = {"teacher_layer_names": stages, "student_layer_names": stages}
+    elif method.signals == "exits":
+        arguments = {"student_layer_names": STAGES}
     if method.name == "crd":
         arguments |= {"num_examples": STUDENT_IMAGES, "sample_ids": "index"}
     loss = keras_kd.losses.get(name, **arguments)
@@ -198,11 +203,28 @@ def distiller(
     )
 
 
-def run(name: str, seed: int, shrink: float, data: Data, seen: Any) -> dict[str, Any]:
+def student_for(name: str, teacher: keras.Model) -> keras.Model:
+    """Return an untrained student; the method may give it the teacher's classifier."""
+    student = convnet(STUDENT_WIDTHS, "student")
+    if name == "simkd":
+        student, _ = keras_kd.recipes.reuse_classifier(
+            student, teacher, "stage_2", "stage_2"
+        )
+    return student
+
+
+def run(
+    name: str,
+    seed: int,
+    shrink: float,
+    data: Data,
+    teacher: keras.Model,
+    seen: dict[str, np.ndarray],
+) -> dict[str, Any]:
     """Train one student, and measure it once it is finished."""
     x, y = data.student
     keras.utils.set_random_seed(seed)
-    student = convnet(STUDENT_WIDTHS, "student")
+    student = student_for(name, teacher)
     start = time.perf_counter()
     if name == ALONE:
         train(student, x, y, EPOCHS, seed)
@@ -229,12 +251,14 @@ def replayed_layers(name: str) -> list[str]:
     method = keras_kd.losses.methods()[name]
     if method.signals == "feature":
         return ["logits", LAYERS.get(name, "stage_2")]
-    return ["logits", *STAGES] if method.signals == "stages" else ["logits"]
+    if method.signals == "stages":
+        return ["logits", *LAYERS.get(name, STAGES)]
+    return ["logits"]
 
 
 def contenders() -> list[str]:
     """List the student alone, the peer, and every method that fits a classifier."""
-    fitting = ("outputs", "feature", "stages", "nothing")
+    fitting = ("outputs", "feature", "stages", "exits", "nothing")
     ours = keras_kd.losses.methods().values()
     return [ALONE, PEER, *(m.name for m in ours if m.signals in fitting)]
 
@@ -264,13 +288,11 @@ class Results:
         return dict(json.loads(path.read_text()))
 
 
-def runs_of(name: str, results: Results, data: Data, seen: Any) -> list[dict[str, Any]]:
+def runs_of(name: str, results: Results, *given: Any) -> list[dict[str, Any]]:
     """Return the runs of a method, at the loss weight that validation leaves it."""
 
     def at(seed: int, shrink: float, name: str = name) -> dict[str, Any]:
-        return results.get(
-            name, seed, shrink, lambda: run(name, seed, shrink, data, seen)
-        )
+        return results.get(name, seed, shrink, lambda: run(name, seed, shrink, *given))
 
     shrink = 1.0
     if name not in (ALONE, PEER):
@@ -365,7 +387,7 @@ def main() -> None:
     for name in options.methods or contenders():
         if options.table_only and not results.path(name, SEEDS[-1], 1.0).exists():
             continue
-        runs[name] = runs_of(name, results, data, seen)
+        runs[name] = runs_of(name, results, data, teacher, seen)
         keras.backend.clear_session()
     if options.methods:
         return

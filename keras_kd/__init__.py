@@ -1,6 +1,6 @@
 """Knowledge distillation for Keras 3, on TensorFlow, JAX and PyTorch."""
 
-from keras_kd import callbacks, layers, losses, ops, schedules, teachers
+from keras_kd import callbacks, layers, losses, ops, recipes, schedules, teachers
 from keras_kd._version import __version__
 from keras_kd.distiller import Distiller
 from keras_kd.engine.saving import load_distiller
@@ -36,6 +36,7 @@ __all__ = [
     "load_distiller",
     "losses",
     "ops",
+    "recipes",
     "schedules",
     "teachers",
 ]

@@ -3,14 +3,21 @@
 from keras_kd.losses import catalogue
 from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.contrastive import ContrastiveDistillation
 from keras_kd.losses.divergence import Divergence
 from keras_kd.losses.features import (
     AttentionTransfer,
     ChannelWiseDistillation,
     FeatureDistillation,
     InformationDistillation,
+    MaskedGenerativeDistillation,
     NeuronSelectivityTransfer,
+    OrthogonalDistillation,
+    OverhaulDistillation,
     PearsonDistillation,
+    ReviewDistillation,
+    SimpleRecipeDistillation,
+    VariationalInformation,
 )
 from keras_kd.losses.logits import (
     CorrelationDistillation,
@@ -20,6 +27,7 @@ from keras_kd.losses.logits import (
     LogitsDistillation,
     MultiLevelLogitDistillation,
     NormalizedDistillation,
+    OneForAllDistillation,
     RefinedLogitDistillation,
     TransformedTeacherMatching,
 )
@@ -47,6 +55,7 @@ __all__ = [
     "AttentionRelationDistillation",
     "AttentionTransfer",
     "ChannelWiseDistillation",
+    "ContrastiveDistillation",
     "CorrelationCongruence",
     "CorrelationDistillation",
     "CurriculumTemperature",
@@ -58,17 +67,24 @@ __all__ = [
     "InformationDistillation",
     "LogitsDistillation",
     "MarginDistillation",
+    "MaskedGenerativeDistillation",
     "Method",
     "MultiLevelLogitDistillation",
     "NeuronSelectivityTransfer",
     "NormalizedDistillation",
+    "OneForAllDistillation",
+    "OrthogonalDistillation",
+    "OverhaulDistillation",
     "PearsonDistillation",
     "ProbabilisticKnowledgeTransfer",
     "RefinedLogitDistillation",
     "RelationalDistillation",
+    "ReviewDistillation",
     "SimilarityPreserving",
+    "SimpleRecipeDistillation",
     "StepContext",
     "TransformedTeacherMatching",
+    "VariationalInformation",
     "VirtualTeacherDistillation",
     "distilbert",
     "get",

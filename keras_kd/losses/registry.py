@@ -18,7 +18,8 @@ class Method:
         paper: Authors, year and arXiv number.
         signals: What it compares: "outputs", "feature" (one layer of each side, the
             arguments `teacher_layer_name` and `student_layer_name`), "stages" (a list
-            of layers of each side), "attention" or "nothing" (no teacher).
+            of layers of each side), "exits" (a list of layers of the student),
+            "attention" or "nothing" (no teacher).
         weight: The published weight of the loss.
         student_loss_weight: The published weight of the task loss beside it.
         when: When to use it.

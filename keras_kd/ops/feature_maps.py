@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_kd.ops.divergences import kl_divergence
+from keras_kd.ops.resize import adaptive_average_pool
 
 
 def _by_channel(features: Any) -> Any:
@@ -113,3 +114,54 @@ def standardized_channels(features: Any, *, included: Any) -> Any:
     spread = variance > noise
     scale = ops.sqrt(ops.where(spread, variance, 1.0))
     return ops.where(spread, centred / scale, 0.0)
+
+
+def partial_squared_distance(teacher: Any, student: Any, *, margin: Any) -> Any:
+    """Return Σ (s − t')² where not s ≤ t' ≤ 0, with t' = max(t, margin).
+
+    Args:
+        teacher: Tensor of shape `(batch, ..., channels)`.
+        student: Tensor of the same shape.
+        margin: Tensor of shape `(channels,)`, at most 0.
+
+    Returns:
+        Tensor of shape `(batch,)`, float32.
+
+    Example:
+    >>> t, s = np.array([[-5.0, -1.0, 2.0]]), np.array([[-3.0, 1.0, 2.0]])
+    >>> float(partial_squared_distance(t, s, margin=np.array([-1.0] * 3))[0])
+    4.0
+    """
+    t = ops.maximum(ops.cast(teacher, "float32"), ops.cast(margin, "float32"))
+    s = ops.cast(student, "float32")
+    counts = ops.logical_or(s > t, t > 0.0)
+    axes = tuple(range(1, len(s.shape)))
+    return ops.sum(ops.where(counts, ops.square(s - t), 0.0), axis=axes)
+
+
+def hierarchical_context_distance(teacher: Any, student: Any) -> Any:
+    """Return the squared difference of two maps, averaged over several resolutions.
+
+    Args:
+        teacher: Tensor of shape `(batch, height, width, channels)`.
+        student: Tensor of the same shape.
+
+    Returns:
+        Tensor of shape `(batch,)`, float32.
+
+    Example:
+    >>> x = np.ones((2, 8, 8, 3), "float32")
+    >>> float(hierarchical_context_distance(x, 0 * x)[0])
+    1.0
+    """
+    gap = ops.cast(student, "float32") - ops.cast(teacher, "float32")
+    weight, weights = 1.0, 1.0
+    value = ops.mean(ops.square(gap), axis=(1, 2, 3))
+    for size in (4, 2, 1):
+        if size >= min(gap.shape[1:3]):
+            continue
+        weight /= 2.0
+        pooled = adaptive_average_pool(gap, (size, size))
+        value += weight * ops.mean(ops.square(pooled), axis=(1, 2, 3))
+        weights += weight
+    return value / weights

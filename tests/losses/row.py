@@ -1,15 +1,17 @@
 """A row of the table of all losses."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 
 import keras_kd
 from tests.losses import references as ref
 
 Shape = tuple[int, ...]
+Shapes = Shape | list[Shape] | dict[str, Any]
 
 
 @dataclass
@@ -19,8 +21,9 @@ class Row:
     Attributes:
         make: Builds the loss.
         reference: Its value per example or token in float64 NumPy, of the teacher's
-            and the student's signals, and of the labels where the loss reads them.
-        teacher: The shape of the teacher's signal, or a list of shapes.
+            and the student's signals, of the labels where the loss reads them, and of
+            the weights of its layers where it owns some.
+        teacher: The shape of the teacher's signal, or a structure of shapes.
         student: The same for the student.
         minimum: The value for equal signals, where that is known.
         kind: "logits", "features" or "attention" (probabilities on the last axis).
@@ -29,18 +32,26 @@ class Row:
             a weight of 2 is no repetition.
         shift_invariant: Whether a constant added to all logits changes nothing.
         scale: The standard deviation of the signals.
+        learned: Whether the loss owns layers; they are given random weights, and
+            compute as in evaluation.
+        numbered: Whether the loss reads the number of each example.
+        weight: The published weight, where the value is a sum that needs a small one.
     """
 
     make: Callable[[], Any]
     reference: Callable[..., Any]
-    teacher: Shape | list[Shape] = (6, 5)
-    student: Shape | list[Shape] = (6, 5)
+    teacher: Shapes = (6, 5)
+    student: Shapes = (6, 5)
     minimum: float | None = 0.0
     kind: str = "logits"
     labels: bool = False
     relational: bool = False
     shift_invariant: bool = True
     scale: float = 2.0
+    learned: bool = False
+    numbered: bool = False
+    weight: float = 1.0
+    _weights: Any = field(default=None, repr=False)
 
     def signals(self, seed=0):
         """Return the teacher's and the student's signals, float64."""
@@ -51,39 +62,77 @@ class Row:
             # Not too sharp: finite differences need room on both sides.
             return ref.softmax(values / 4) if self.kind == "attention" else values
 
-        return [
-            [draw(shape) for shape in side] if isinstance(side, list) else draw(side)
-            for side in (self.teacher, self.student)
-        ]
+        return [_over_shapes(draw, side) for side in (self.teacher, self.student)]
 
     def y(self, seed=0):
         """Return labels for the batch, or None where the loss reads none."""
         if not self.labels:
             return None
-        *shape, classes = self.student
+        *shape, classes = self.teacher
         return np.random.default_rng(seed + 10).integers(0, classes, shape)
 
     def expected(self, teacher, student, y=None):
         """Return the value of the reference."""
         given = (teacher, student) if y is None else (teacher, student, y)
-        return np.asarray(self.reference(*given), "float64")
+        if self.learned and self._weights is None:
+            self._weights = weights_of(self.build())
+        extra = (self._weights,) if self.learned else ()
+        return np.asarray(self.reference(*given, *extra), "float64")
+
+    def step(self, student, y=None, **context):
+        """Return the step of a batch."""
+        x = None
+        if self.numbered:
+            x = {"sample_id": np.arange(len(keras.tree.flatten(student)[0]))}
+        training = not self.learned
+        return keras_kd.StepContext(x=x, y=y, training=training, **context)
 
     def call(self, loss, teacher, student, y=None, **context):
         """Return the values of the loss, as one array."""
-        step = keras_kd.StepContext(y=y, **context)
-        values = loss.call(teacher, student, step)
+        values = loss.call(teacher, student, self.step(student, y, **context))
         return values[0] if isinstance(values, list) and len(values) == 1 else values
 
     def build(self):
         """Return a loss that has seen the shapes of its signals."""
-        import keras
-
         loss = self.make()
 
-        def spec(side):
-            if isinstance(side, list):
-                return [spec(shape) for shape in side]
-            return keras.KerasTensor((None, *side[1:]))
+        def spec(shape):
+            return keras.KerasTensor((None, *shape[1:]))
 
-        loss.build(spec(self.teacher), spec(self.student))
+        loss.build(_over_shapes(spec, self.teacher), _over_shapes(spec, self.student))
+        if self.learned:
+            _randomize(loss)
         return loss
+
+
+def _over_shapes(function, shapes):
+    if isinstance(shapes, list):
+        return [function(shape) for shape in shapes]
+    if isinstance(shapes, dict):
+        return {name: _over_shapes(function, part) for name, part in shapes.items()}
+    return function(shapes)
+
+
+def _state(loss):
+    """List the layers' weights, but for the state of random numbers."""
+    return [
+        [w for w in layer.weights if "float" in str(w.dtype)] for layer in loss.layers
+    ]
+
+
+def _randomize(loss):
+    """Give all layers weights that no initialiser would: each must matter."""
+    random = np.random.default_rng(3)
+    positive = ("variance", "count", "normalizer")
+    for variable in keras.tree.flatten(_state(loss)):
+        values = random.normal(0, 0.5, variable.shape)
+        if any(word in variable.path.rsplit("/", 1)[-1] for word in positive):
+            values = 0.5 + np.abs(values)
+        variable.assign(values)
+
+
+def weights_of(loss):
+    """Return the weights of each layer of a loss, float64."""
+    return keras.tree.map_structure(
+        lambda w: keras.ops.convert_to_numpy(w).astype("float64"), _state(loss)
+    )

@@ -2,7 +2,12 @@
 
 import keras_kd
 from tests.losses import references as ref
-from tests.losses import table_logits, table_relations, table_transformers
+from tests.losses import (
+    table_learned,
+    table_logits,
+    table_relations,
+    table_transformers,
+)
 from tests.losses.row import Row
 
 Logits = keras_kd.LogitsDistillation
@@ -107,3 +112,4 @@ TABLE = {
 TABLE |= table_transformers.TABLE
 TABLE |= table_relations.TABLE
 TABLE |= table_logits.TABLE
+TABLE |= table_learned.TABLE

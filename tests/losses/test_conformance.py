@@ -108,7 +108,8 @@ def test_survives_large_float16_signals(row):
 
     def scalar(x):
         given = keras.tree.pack_sequence_as(student, [x, *others])
-        return ops.sum(ops.cast(row.call(loss, teacher, given, y), "float32"))
+        values = ops.cast(row.call(loss, teacher, given, y), "float32")
+        return row.weight * ops.sum(values)
 
     value, gradient = value_and_gradient(scalar, ops.convert_to_numpy(first))
     assert np.isfinite(value)
@@ -116,7 +117,7 @@ def test_survives_large_float16_signals(row):
 
 
 def reduced(row, loss, teacher, student, y=None, **context):
-    step = keras_kd.StepContext(y=y, **context)
+    step = row.step(student, y, **context)
     values = loss.call(as_tensors(teacher), as_tensors(student), step)
     return float(ops.convert_to_numpy(reduce_loss(loss, values, step)))
 

@@ -3,6 +3,7 @@
 from keras_kd.losses.logits.correlation import CorrelationDistillation
 from keras_kd.losses.logits.curriculum import CurriculumTemperature
 from keras_kd.losses.logits.decoupled import DecoupledDistillation
+from keras_kd.losses.logits.exits import OneForAllDistillation
 from keras_kd.losses.logits.hard_labels import HardLabelDistillation
 from keras_kd.losses.logits.multi_level import MultiLevelLogitDistillation
 from keras_kd.losses.logits.normalized import NormalizedDistillation
@@ -18,6 +19,7 @@ __all__ = [
     "LogitsDistillation",
     "MultiLevelLogitDistillation",
     "NormalizedDistillation",
+    "OneForAllDistillation",
     "RefinedLogitDistillation",
     "TransformedTeacherMatching",
 ]

@@ -1,0 +1,71 @@
+"""A classifier on a stage inside a network."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class ClassifierExit(keras.layers.Layer):
+    """Gives logits from the features of a stage.
+
+    Images pass `reductions` separable 3×3 convolutions of stride 2, each followed by
+    batch normalisation and a ReLU, so that an early stage, too, sees the whole image.
+    Then all positions (of a sequence, too) are averaged, and a dense layer follows.
+
+    Args:
+        classes: Number of logits.
+        reductions: Number of convolutions, on images only. Defaults to 0.
+        **kwargs: Those of `keras.layers.Layer`.
+
+    Example:
+    >>> layer = ClassifierExit(10, reductions=1)
+    >>> tuple(layer(np.ones((2, 8, 8, 3), "float32")).shape)
+    (2, 10)
+
+    Reference: Hao et al., 2023, OFA-KD, arXiv:2310.19444.
+    """
+
+    def __init__(self, classes: int, reductions: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classes, self.reductions = classes, reductions
+        self.blocks: list[Any] = []
+
+    def build(self, input_shape: Any) -> None:
+        policy = {"dtype": self.dtype_policy}
+        width = input_shape[-1]
+        for _ in range(self.reductions if len(input_shape) == 4 else 0):
+            convolution = keras.layers.SeparableConv2D(
+                width,
+                3,
+                strides=2,
+                padding="same",
+                use_bias=False,
+                data_format="channels_last",
+                **policy,
+            )
+            normalization = keras.layers.BatchNormalization(**policy)
+            for layer in (convolution, normalization):
+                layer.build((None, None, None, width))
+            self.blocks.append((convolution, normalization))
+        self.classifier = keras.layers.Dense(self.classes, **policy)
+        self.classifier.build((None, width))
+
+    def call(self, features: Any, training: bool = False) -> Any:
+        """Return the logits `(batch, classes)` of features `(batch, ..., channels)`."""
+        x = features
+        for convolution, normalization in self.blocks:
+            x = ops.relu(normalization(convolution(x), training=training))
+        axes = tuple(range(1, len(x.shape) - 1))
+        return self.classifier(ops.mean(x, axis=axes) if axes else x)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0], self.classes)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "classes": self.classes,
+            "reductions": self.reductions,
+        }
