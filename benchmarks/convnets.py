@@ -31,10 +31,11 @@ def convnet(
             x = layers.Conv2D(
                 width, 3, strides=strides, padding="same", use_bias=False
             )(x)
-            x = layers.BatchNormalization()(x)
             last = block == depth - 1
+            normalized = f"{stage_name}_normalized" if last else None
+            x = layers.BatchNormalization(name=normalized)(x)
             x = layers.ReLU(name=stage_name if last else None)(x)
-    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.GlobalAveragePooling2D(name="embedding")(x)
     return keras.Model(inputs, layers.Dense(CLASSES, name="logits")(x), name=name)
 
 

@@ -1,21 +1,25 @@
 """What every method does for one student: accuracy over seeds, and the gap recovered.
 
     KERAS_BACKEND=jax python -m benchmarks.methods --folder results
+    KERAS_BACKEND=jax python -m benchmarks.methods --folder results --data emoji
 
 The protocol, fixed before the first run:
 
 - Fashion-MNIST. The teacher (stages of 2 convolutions, 32, 64 and 128 wide) is trained
   once on 50,000 images. The student (half as wide) sees 4,000 of them: it has less
   capacity and less data, which is when a teacher is asked for.
-- 20 epochs of batches of 64, Adam at 0.005 with a cosine decay, no augmentation; the
-  same initial weights and the same order of batches for all methods of a seed.
+- Emoji, the harder set: plain distillation and the ten best of Fashion-MNIST; the
+  images are those of `benchmarks.tasks`.
+- 20 epochs (40 on emoji) of batches of 64, Adam at 0.005 with a cosine decay, no
+  augmentation; the same initial weights and the same order of batches for all methods
+  of a seed.
 - Each method with its published settings, loss weight and weight of the labels, as
   `keras_kd.losses.methods()` lists them; feature methods compare the last stage or what
-  comes of it (`LAYERS`), methods on several layers all three stages. Published warm-ups
-  are the same share of the run.
-- Where seed 0 falls below the student alone on 10,000 validation images, the weight
-  of the loss is divided by ten, once, for all seeds, if validation gains by it.
-- The last epoch counts. The test set of 10,000 is read once, by the finished student.
+  comes of it (`benchmarks.signals`), methods on several layers all three stages.
+  Published warm-ups are the same share of the run.
+- Where seed 0 falls below the student alone on the validation images, the weight of
+  the loss is divided by ten, once, for all seeds, if validation gains by it.
+- The last epoch counts. The test set is read once, by the finished student.
 
 The gap recovered is (student − alone) / (teacher − alone), in mean test accuracy.
 
@@ -29,7 +33,6 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,26 +41,26 @@ import numpy as np
 from keras import layers
 
 import keras_kd
-from benchmarks.data import fashion_mnist
-
-Arrays = tuple[np.ndarray, np.ndarray]
+from benchmarks.data import Arrays
+from benchmarks.signals import (
+    STAGES,
+    classifier_methods,
+    make_loss,
+    teacher_layers,
+)
+from benchmarks.tasks import TASKS, Task
 
 TEACHER_WIDTHS, STUDENT_WIDTHS = (32, 64, 128), (16, 32, 64)
-TEACHER_IMAGES, STUDENT_IMAGES = 50_000, 4_000
-TEACHER_EPOCHS, EPOCHS, BATCH = 5, 20, 64
-STAGES = ["stage_0", "stage_1", "stage_2"]
+BATCH = 64
+BEST = 10
 SEEDS = (0, 1, 2)
 ALONE = "student alone"
 PEER = "keras.distillation, repaired"
-# Where the last stage is not what the paper compares.
-LAYERS: dict[str, Any] = dict.fromkeys(
-    ("rkd", "pkt", "cc", "crd", "itrd", "srd", "vkd"), "embedding"
-) | {"ofd": [f"{stage}_normalized" for stage in STAGES]}
 
 
-def convnet(widths: tuple[int, ...], name: str) -> keras.Model:
+def convnet(widths: tuple[int, ...], task: Task, name: str) -> keras.Model:
     """Return a convnet whose stages each halve the image."""
-    inputs = x = keras.Input((28, 28, 1), name="image")
+    inputs = x = keras.Input(task.student[0].shape[1:], name="image")
     for stage, width in zip(STAGES, widths, strict=True):
         for block in range(2):
             strides = 1 if block else 2
@@ -69,30 +72,6 @@ def convnet(widths: tuple[int, ...], name: str) -> keras.Model:
             x = layers.ReLU(name=stage if block else None)(x)
     x = layers.GlobalAveragePooling2D(name="embedding")(x)
     return keras.Model(inputs, layers.Dense(10, name="logits")(x), name=name)
-
-
-@dataclass
-class Data:
-    """The images of the student, of validation, of the test and of the teacher."""
-
-    student: Arrays
-    validation: Arrays
-    test: Arrays
-    teacher: Arrays
-
-
-def load() -> Data:
-    """Split the images, always in the same way."""
-    (x, y), test = fashion_mnist()
-    order = np.random.default_rng(0).permutation(len(x))
-    x, y = x[order], y[order].astype("int32")
-    parts = [
-        slice(STUDENT_IMAGES),
-        slice(TEACHER_IMAGES, None),
-        slice(TEACHER_IMAGES),
-    ]
-    student, validation, teacher = [(x[part], y[part]) for part in parts]
-    return Data(student, validation, test, teacher)
 
 
 def train(model: keras.Model, x: Any, y: Any, epochs: int, seed: int) -> None:
@@ -113,13 +92,13 @@ def accuracy(student: keras.Model, data: Arrays) -> float:
     return float(100 * (student.predict(x, 1000, verbose=0).argmax(-1) == y).mean())
 
 
-def trained_teacher(data: Data, folder: Path) -> keras.Model:
+def trained_teacher(task: Task, folder: Path) -> keras.Model:
     """Return the one teacher, trained where it does not yet lie in the folder."""
     keras.utils.set_random_seed(0)
-    teacher = convnet(TEACHER_WIDTHS, "teacher")
+    teacher = convnet(TEACHER_WIDTHS, task, "teacher")
     path = folder / "teacher.weights.h5"
     if not path.exists():
-        train(teacher, *data.teacher, TEACHER_EPOCHS, seed=0)
+        train(teacher, *task.teacher, task.teacher_epochs, seed=0)
         teacher.save_weights(path)
     teacher.load_weights(path)
     return teacher
@@ -148,22 +127,27 @@ class OnImages(keras.Model):
         return self.student(x["image"], training=training)
 
 
-def warmed_up(weight: float, share: float) -> Any:
+def warmed_up(weight: float, share: float, task: Task) -> Any:
     """Return a weight that grows from 0 over a share of the run."""
-    steps = EPOCHS * math.ceil(STUDENT_IMAGES / BATCH)
+    steps = task.epochs * math.ceil(len(task.student[1]) / BATCH)
     if not share:
         return weight
     return keras_kd.schedules.LinearWarmup(weight, round(share * steps))
 
 
 def distiller(
-    name: str, student: keras.Model, seen: dict[str, np.ndarray], shrink: float
+    name: str,
+    student: keras.Model,
+    task: Task,
+    seen: dict[str, np.ndarray],
+    shrink: float,
 ) -> keras.Model:
     """Return what trains `student` by a method.
 
     Args:
         name: The method.
         student: The student.
+        task: The task.
         seen: All that the teacher said, by layer.
         shrink: The factor on the published weight.
     """
@@ -177,21 +161,8 @@ def distiller(
             student_loss_weight=0.1,
         )
     method = keras_kd.losses.methods()[name]
-    arguments: dict[str, Any] = {}
-    if method.signals == "feature":
-        layer = LAYERS.get(name, "stage_2")
-        arguments = {"teacher_layer_name": layer, "student_layer_name": layer}
-        if name == "simkd":
-            arguments["student_layer_name"] = "reused_features"
-    elif method.signals == "stages":
-        stages = LAYERS.get(name, STAGES)
-        arguments = {"teacher_layer_names": stages, "student_layer_names": stages}
-    elif method.signals == "exits":
-        arguments = {"student_layer_names": STAGES}
-    if method.name == "crd":
-        arguments |= {"num_examples": STUDENT_IMAGES, "sample_ids": "index"}
-    loss = keras_kd.losses.get(name, **arguments)
-    weight = warmed_up(shrink * method.weight, method.warmup)
+    loss = make_loss(name, len(task.student[1]))
+    weight = warmed_up(shrink * method.weight, method.warmup, task)
     return keras_kd.Distiller(
         None if method.signals == "nothing" else Replay(list(seen)),
         student,
@@ -203,9 +174,9 @@ def distiller(
     )
 
 
-def student_for(name: str, teacher: keras.Model) -> keras.Model:
+def student_for(name: str, task: Task, teacher: keras.Model) -> keras.Model:
     """Return an untrained student; the method may give it the teacher's classifier."""
-    student = convnet(STUDENT_WIDTHS, "student")
+    student = convnet(STUDENT_WIDTHS, task, "student")
     if name == "simkd":
         student, _ = keras_kd.recipes.reuse_classifier(
             student, teacher, "stage_2", "stage_2"
@@ -217,50 +188,46 @@ def run(
     name: str,
     seed: int,
     shrink: float,
-    data: Data,
+    task: Task,
     teacher: keras.Model,
     seen: dict[str, np.ndarray],
 ) -> dict[str, Any]:
     """Train one student, and measure it once it is finished."""
-    x, y = data.student
+    x, y = task.student
     keras.utils.set_random_seed(seed)
-    student = student_for(name, teacher)
+    student = student_for(name, task, teacher)
     start = time.perf_counter()
     if name == ALONE:
-        train(student, x, y, EPOCHS, seed)
+        train(student, x, y, task.epochs, seed)
     else:
         wanted = replayed_layers(name)
         inputs = {"image": x, "index": np.arange(len(x), dtype="int32")}
         inputs |= {layer: seen[layer] for layer in wanted}
-        model = distiller(name, student, {k: seen[k] for k in wanted}, shrink)
-        train(model, inputs, y, EPOCHS, seed)
+        shown = {layer: seen[layer] for layer in wanted}
+        model = distiller(name, student, task, shown, shrink)
+        train(model, inputs, y, task.epochs, seed)
     return {
         "method": name,
         "seed": seed,
         "shrink": shrink,
         "seconds": time.perf_counter() - start,
-        "validation": accuracy(student, data.validation),
-        "test": accuracy(student, data.test),
+        "validation": accuracy(student, task.validation),
+        "test": accuracy(student, task.test),
     }
 
 
 def replayed_layers(name: str) -> list[str]:
-    """List the teacher's layers that a method reads."""
-    if name == PEER:
-        return ["logits"]
-    method = keras_kd.losses.methods()[name]
-    if method.signals == "feature":
-        return ["logits", LAYERS.get(name, "stage_2")]
-    if method.signals == "stages":
-        return ["logits", *LAYERS.get(name, STAGES)]
-    return ["logits"]
+    """List the layers of the teacher that a method reads."""
+    return ["logits", *([] if name == PEER else teacher_layers(name))]
 
 
-def contenders() -> list[str]:
-    """List the student alone, the peer, and every method that fits a classifier."""
-    fitting = ("outputs", "feature", "stages", "exits", "nothing")
-    ours = keras_kd.losses.methods().values()
-    return [ALONE, PEER, *(m.name for m in ours if m.signals in fitting)]
+def contenders(data: str, folder: Path) -> list[str]:
+    """List the student alone, the peer, and the methods to compare on a set."""
+    if data == "fashion_mnist":
+        return [ALONE, PEER, *classifier_methods()]
+    rows = json.loads((folder / "fashion_mnist.json").read_text())["rows"]
+    best = [row["method"] for row in rows if row["method"] not in (ALONE, PEER, "kd")]
+    return [ALONE, PEER, "kd", *best[:BEST]]
 
 
 class Results:
@@ -325,20 +292,31 @@ def summary(runs: dict[str, list[dict[str, Any]]], teacher: float) -> list[Any]:
     return sorted(rows, key=lambda row: -row["mean"])
 
 
-def table(rows: list[Any], teacher: float) -> str:
+def step_ratios(folder: Path) -> dict[str, float]:
+    """Return what a step costs over the floor, as `benchmarks.method_steps` found."""
+    path = folder / "steps-jax.json"
+    if not path.exists():
+        return {}
+    ratios = json.loads(path.read_text())["ratios"]
+    return {name: ratio["median"] for name, ratio in ratios.items()}
+
+
+def table(rows: list[Any], teacher: float, steps: dict[str, float]) -> str:
     """Return the results as a Markdown table with its caption."""
     lines = [
-        "| method | test accuracy (%) | gain in points | gap recovered | weight |",
-        "|---|---:|---:|---:|---|",
-        f"| teacher | {teacher:.2f} | | 100 % | |",
+        "| method | test accuracy (%) | gain in points | gap recovered | weight "
+        "| step over the floor |",
+        "|---|---:|---:|---:|---|---:|",
+        f"| teacher | {teacher:.2f} | | 100 % | | |",
     ]
     for row in rows:
         weight = "a tenth" if row["shrink"] != 1.0 else "published"
         shown = "" if row["method"] in (ALONE, PEER) else weight
+        step = f"{steps[row['method']]:.2f}" if row["method"] in steps else ""
         lines.append(
             f"| {row['method']} | {row['mean']:.2f} ± {row['std']:.2f} | "
             f"{row['gain']:+.2f} ± {row['error']:.2f} | "
-            f"{100 * row['recovered']:.0f} % | {shown} |"
+            f"{100 * row['recovered']:.0f} % | {shown} | {step} |"
         )
     ours = [row for row in rows if row["method"] not in (ALONE, PEER)]
     helped = sum(row["gain"] > 2 * row["error"] for row in ours)
@@ -347,7 +325,8 @@ def table(rows: list[Any], teacher: float) -> str:
         f"Of {len(ours)} methods {helped} help by more than two standard errors of the "
         f"paired gain over {len(SEEDS)} seeds, {hurt} hurt by more than that, and "
         f"{len(ours) - helped - hurt} do neither. None is left out. Accuracy: last "
-        "epoch, mean ± standard deviation; gain: mean ± standard error."
+        "epoch, mean ± standard deviation; gain: mean ± standard error. Step over the "
+        "floor: `benchmarks.method_steps` on JAX."
     )
     return "\n".join([*lines, "", caption])
 
@@ -373,33 +352,33 @@ def main() -> None:
     """Run what is missing, and write the table and the picture."""
     parser = argparse.ArgumentParser(description="Accuracy of every method.")
     parser.add_argument("--folder", type=Path, default=Path("results"))
-    parser.add_argument("--methods", nargs="+", help="only these")
-    parser.add_argument("--table-only", action="store_true", help="of what is there")
+    parser.add_argument("--data", choices=list(TASKS), default="fashion_mnist")
+    parser.add_argument("--methods", nargs="+", help="run only these, write no table")
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    data = load()
-    teacher = trained_teacher(data, options.folder)
+    folder = options.folder / options.data
+    folder.mkdir(parents=True, exist_ok=True)
+    task = TASKS[options.data]()
+    teacher = trained_teacher(task, folder)
     names = ["logits", "embedding", *STAGES, *(f"{s}_normalized" for s in STAGES)]
     outputs = {name: teacher.get_layer(name).output for name in names}
-    seen = keras.Model(teacher.inputs, outputs).predict(data.student[0], 500, verbose=0)
-    results = Results(options.folder)
+    seen = keras.Model(teacher.inputs, outputs).predict(task.student[0], 500, verbose=0)
+    results = Results(folder)
     runs = {}
-    for name in options.methods or contenders():
-        if options.table_only and not results.path(name, SEEDS[-1], 1.0).exists():
-            continue
-        runs[name] = runs_of(name, results, data, teacher, seen)
+    for name in options.methods or contenders(options.data, options.folder):
+        runs[name] = runs_of(name, results, task, teacher, seen)
         keras.backend.clear_session()
     if options.methods:
         return
-    of_teacher = accuracy(teacher, data.test)
+    of_teacher = accuracy(teacher, task.test)
     rows = summary(runs, of_teacher)
-    text = table(rows, of_teacher)
+    text = table(rows, of_teacher, step_ratios(options.folder))
     print(text)
-    (options.folder / "methods.md").write_text(text + "\n")
-    (options.folder / "methods.json").write_text(
+    report = options.folder / f"{options.data}.md"
+    report.write_text(text + "\n")
+    report.with_suffix(".json").write_text(
         json.dumps({"teacher": of_teacher, "rows": rows}, indent=1)
     )
-    draw(rows, of_teacher, options.folder / "methods.png")
+    draw(rows, of_teacher, report.with_suffix(".png"))
 
 
 if __name__ == "__main__":

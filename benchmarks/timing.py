@@ -77,7 +77,7 @@ class Training:
         self, model: keras.Model, x: Any, y: Any, batch_size: int, clock: str
     ) -> None:
         self._model, self._x, self._y, self._batch_size = model, x, y, batch_size
-        self._steps = len(x) // batch_size
+        self._steps = len(y) // batch_size
         self._clock = CLOCKS[clock]
 
     def __call__(self) -> float:

@@ -69,3 +69,10 @@ def test_notebook_says_what_its_guide_says(notebook):
         f"Make it anew: jupytext --to ipynb {notebook.with_suffix('.py').name}"
     )
     assert not any(cell.get("outputs") for cell in jupytext.read(notebook).cells)
+
+
+def test_a_method_of_ones_own_stays_short():
+    """The guide promises a new method in under 25 lines."""
+    cells = jupytext.read(ROOT / "guides" / "your_own_method.py").cells
+    (method,) = [c.source for c in cells if "class PairwiseSimilarity" in c.source]
+    assert len([line for line in method.splitlines() if line.strip()]) < 25

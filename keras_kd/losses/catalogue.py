@@ -405,7 +405,7 @@ METHODS = (
         "stages",
         1.0,
         1.0,
-        "Convnets, where accuracy is worth a third more time per step.",
+        "Convnets, where accuracy is worth a step that takes twice as long.",
         warmup=20 / 240,
     ),
     Method(
