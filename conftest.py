@@ -28,6 +28,16 @@ def _same_random_numbers():
     keras.utils.set_random_seed(20)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _forget_what_was_compiled():
+    yield
+    if BACKEND == "jax":
+        # Each model of each test leaves its programs behind: gigabytes, in the end.
+        import jax
+
+        jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def _names_for_doctests(doctest_namespace):
     doctest_namespace.update(np=np, keras=keras, keras_kd=keras_kd)

@@ -168,9 +168,9 @@ class DistillationLoss:
             trial.build(*specs)
             if trial.layers:
                 raise ValueError(
-                    f"{type(self).__name__} needs a projector between signals of "
-                    f"different width, which only `keras_kd.Distiller` can train. "
-                    f"Received: {_shapes(teacher_outputs)} of the teacher and "
+                    f"{type(self).__name__} owns layers here (as a projector between "
+                    "signals of different width), which only `keras_kd.Distiller` can "
+                    f"train. Received: {_shapes(teacher_outputs)} of the teacher and "
                     f"{_shapes(student_outputs)} of the student."
                 )
             self.build(*specs)

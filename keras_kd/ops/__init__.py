@@ -21,6 +21,12 @@ from keras_kd.ops.divergences import (
     symmetric_kl_divergence,
     total_variation_distance,
 )
+from keras_kd.ops.ensembles import (
+    confidence_weights,
+    entropy_weights,
+    mean_of_logits,
+    mean_of_probabilities,
+)
 from keras_kd.ops.feature_maps import (
     channel_wise_kl_divergence,
     hierarchical_context_distance,
@@ -57,16 +63,20 @@ __all__ = [
     "binary_kl_divergence",
     "categorical_crossentropy",
     "channel_wise_kl_divergence",
+    "confidence_weights",
     "contrastive_loss",
     "correlation_congruence",
     "correlation_distances",
     "correlation_information",
     "decoupled_kl_divergence",
+    "entropy_weights",
     "gram_distances",
     "hierarchical_context_distance",
     "jensen_shannon_divergence",
     "kl_divergence",
     "log_probabilities",
+    "mean_of_logits",
+    "mean_of_probabilities",
     "mutual_information",
     "neuron_selectivity_distance",
     "normalized_crossentropy",

@@ -54,8 +54,17 @@ def check_finite(values: Any, *, side: str, loss_name: str) -> None:
         )
 
 
-def check_not_probabilities(values: Any, *, side: str, binary: bool) -> None:
+def check_not_probabilities(
+    values: Any, *, side: str, binary: bool, loss_name: str, remedy: str = ""
+) -> None:
     """Raise where the first batch looks like the output of a softmax or a sigmoid.
+
+    Args:
+        values: The outputs.
+        side: "teacher" or "student".
+        binary: Whether each output stands for a class of its own.
+        loss_name: The name of the loss for the message.
+        remedy: What else can be done, a clause that ends the message.
 
     Raises:
         ValueError: It does: all rows are at least 0 and sum to 1 (binary: all values
@@ -74,8 +83,8 @@ def check_not_probabilities(values: Any, *, side: str, binary: bool) -> None:
     if looks:
         activation = "sigmoid" if binary else "softmax"
         raise ValueError(
-            f"`LogitsDistillation` needs logits. Received: outputs of the {side} that "
+            f"`{loss_name}` needs logits. Received: outputs of the {side} that "
             f"are probabilities in the first batch, as after a {activation}. Remove "
-            f"the last activation of the {side} (training with `from_logits=True`), or "
-            "pass `from_logits=False` where both models give probabilities."
+            f"the last activation of the {side} (training with `from_logits=True`)"
+            f"{remedy}."
         )

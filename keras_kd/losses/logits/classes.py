@@ -74,14 +74,7 @@ def check_logits(values: Any, *, side: str, loss_name: str) -> None:
         ValueError: Some are not numbers, or all look like probabilities.
     """
     check_finite(values, side=side, loss_name=loss_name)
-    try:
-        check_not_probabilities(values, side=side, binary=False)
-    except ValueError as error:
-        raise ValueError(
-            f"{loss_name} needs logits. Received: outputs of the {side} that are "
-            "probabilities in the first batch, as after a softmax. Remove the last "
-            f"activation of the {side} (training with `from_logits=True`)."
-        ) from error
+    check_not_probabilities(values, side=side, binary=False, loss_name=loss_name)
 
 
 def class_labels(y: Any, student: Any, *, key: Any, loss_name: str) -> Any:
@@ -96,7 +89,9 @@ def class_labels(y: Any, student: Any, *, key: Any, loss_name: str) -> Any:
         loss_name: The name of the loss for messages.
 
     Returns:
-        Integer tensor of shape `(...)`.
+        Integer tensor of shape `(...)`. A label that names no class (-1, -100) makes
+        the value of its position 0; give it a weight of 0, too, where it must not
+        count in the mean.
 
     Raises:
         ValueError: There are no labels, or they do not fit the logits.

@@ -39,6 +39,7 @@ class LogitsDistillation(OutputComparison):
         loss: How p and q are compared: the name of a divergence or a `Divergence`
             ("kl_divergence", "reverse_kl_divergence", "jensen_shannon_divergence",
             "skew_kl_divergence", "skew_reverse_kl_divergence",
+            "symmetric_kl_divergence", "adaptive_kl_divergence",
             "total_variation_distance", "categorical_crossentropy", and
             "binary_kl_divergence" for multi-label outputs); or a Keras loss, by name
             or object, or a function of (target, prediction), which gets t / T and
@@ -95,7 +96,14 @@ class LogitsDistillation(OutputComparison):
             for side, values in (("teacher", t), ("student", s)):
                 check_finite(values, side=side, loss_name=type(self).__name__)
                 if self.from_logits and isinstance(loss, Divergence):
-                    check_not_probabilities(values, side=side, binary=loss.is_binary)
+                    check_not_probabilities(
+                        values,
+                        side=side,
+                        binary=loss.is_binary,
+                        loss_name="LogitsDistillation",
+                        remedy=", or pass `from_logits=False` where both models give "
+                        "probabilities",
+                    )
 
         compare(self.loss, teacher, student, check_pair)
 
