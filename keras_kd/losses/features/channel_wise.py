@@ -6,12 +6,12 @@ import keras
 
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.features.hints import FeatureDistillation
+from keras_kd.losses.features.projected import ProjectedComparison
 from keras_kd.ops.feature_maps import channel_wise_kl_divergence
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class ChannelWiseDistillation(FeatureDistillation):
+class ChannelWiseDistillation(ProjectedComparison):
     """Channel-wise distillation for dense prediction.
 
     The mean over the channels of T² KL(p ‖ q), where p and q are the softmax over the
@@ -53,7 +53,6 @@ class ChannelWiseDistillation(FeatureDistillation):
         name: str | None = None,
     ) -> None:
         super().__init__(
-            "kl_divergence",
             teacher_layer_name,
             student_layer_name,
             projector=projector,
@@ -65,8 +64,3 @@ class ChannelWiseDistillation(FeatureDistillation):
         del loss
         temperature = step.value(self, "temperature")
         return channel_wise_kl_divergence(teacher, student, temperature=temperature)
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["loss"]
-        return config

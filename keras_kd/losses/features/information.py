@@ -8,12 +8,12 @@ from keras import ops
 
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.features.hints import FeatureDistillation
+from keras_kd.losses.features.projected import ProjectedComparison
 from keras_kd.ops.information import correlation_information, mutual_information
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class InformationDistillation(FeatureDistillation):
+class InformationDistillation(ProjectedComparison):
     """Distillation by correlation and mutual information: ITRD.
 
     correlation_weight · log2 Σ_d |1 − ρ_d|^(2α) + mutual_weight · (log2 ‖G_s‖² −
@@ -62,7 +62,6 @@ class InformationDistillation(FeatureDistillation):
         name: str | None = None,
     ) -> None:
         super().__init__(
-            "mse",
             teacher_layer_name,
             student_layer_name,
             projector=projector,
@@ -88,6 +87,4 @@ class InformationDistillation(FeatureDistillation):
         return value * ops.ones_like(included)
 
     def get_config(self) -> dict[str, Any]:
-        config = {**super().get_config(), "alpha": self.alpha}
-        del config["loss"]
-        return config
+        return {**super().get_config(), "alpha": self.alpha}

@@ -6,14 +6,14 @@ import keras
 from keras import ops
 
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.features.hints import FeatureDistillation
+from keras_kd.losses.features.projected import ProjectedComparison
 from keras_kd.losses.features.shapes import width_of
 
 _MASKS = {"pixels": 0.65, "channels": 0.15}
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class MaskedGenerativeDistillation(FeatureDistillation):
+class MaskedGenerativeDistillation(ProjectedComparison):
     """Masked generative distillation: MGD.
 
     Σ over positions and channels of (G(M · W s) − t)², where M hides a random part of
@@ -59,7 +59,6 @@ class MaskedGenerativeDistillation(FeatureDistillation):
         name: str | None = None,
     ) -> None:
         super().__init__(
-            "mse",
             teacher_layer_name,
             student_layer_name,
             projector=projector,
@@ -106,14 +105,12 @@ class MaskedGenerativeDistillation(FeatureDistillation):
         return ops.sum(ops.square(made - teacher), axis=(1, 2, 3))
 
     def get_config(self) -> dict[str, Any]:
-        config = {
+        return {
             **super().get_config(),
             "mask": self.mask,
             "mask_ratio": self.mask_ratio,
             "seed": self.seed,
         }
-        del config["loss"]
-        return config
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

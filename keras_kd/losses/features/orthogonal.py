@@ -7,12 +7,12 @@ from keras import ops
 
 from keras_kd.layers.orthogonal import OrthogonalProjector
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.features.hints import FeatureDistillation
+from keras_kd.losses.features.projected import ProjectedComparison
 from keras_kd.losses.features.shapes import is_channels_first, width_of
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class OrthogonalDistillation(FeatureDistillation):
+class OrthogonalDistillation(ProjectedComparison):
     """Distillation through an orthogonal projector: VkD.
 
     Huber(LayerNorm(t), W s), averaged over the channels, where W has orthonormal rows,
@@ -45,7 +45,7 @@ class OrthogonalDistillation(FeatureDistillation):
         *,
         name: str | None = None,
     ) -> None:
-        super().__init__("mse", teacher_layer_name, student_layer_name, name=name)
+        super().__init__(teacher_layer_name, student_layer_name, name=name)
 
     def _projector_for(self, teacher: Any, student: Any) -> Any:
         super()._projector_for(teacher, student)  # the checks
@@ -67,7 +67,7 @@ class OrthogonalDistillation(FeatureDistillation):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        del config["loss"], config["projector"]
+        del config["projector"]
         return config
 
 

@@ -6,12 +6,12 @@ import keras
 from keras import ops
 
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.features.hints import FeatureDistillation
+from keras_kd.losses.features.projected import ProjectedComparison
 from keras_kd.ops.feature_maps import standardized_channels
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class PearsonDistillation(FeatureDistillation):
+class PearsonDistillation(ProjectedComparison):
     """Distillation of standardised features: detectors of different kinds.
 
     ½ (z(t) − z(s))², averaged over the channels, where z brings each channel to mean 0
@@ -41,30 +41,9 @@ class PearsonDistillation(FeatureDistillation):
     Reference: Cao et al., 2022, PKD, arXiv:2207.02039, whose weight is 6 or 10.
     """
 
-    def __init__(
-        self,
-        teacher_layer_name: Any = None,
-        student_layer_name: Any = None,
-        *,
-        projector: Any = "auto",
-        name: str | None = None,
-    ) -> None:
-        super().__init__(
-            "mse",
-            teacher_layer_name,
-            student_layer_name,
-            projector=projector,
-            name=name,
-        )
-
     def distance(self, loss: Any, teacher: Any, student: Any, step: StepContext) -> Any:
         del loss
         included = step.included(ops.shape(student)[0])
         gap = standardized_channels(teacher, included=included)
         gap -= standardized_channels(student, included=included)
         return 0.5 * ops.mean(ops.square(gap), axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["loss"]
-        return config

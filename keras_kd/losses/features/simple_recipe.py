@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.features.hints import FeatureDistillation
+from keras_kd.losses.features.projected import ProjectedComparison
 from keras_kd.ops.feature_maps import standardized_channels
 
 # Of equal features the logarithm would be −∞.
@@ -14,7 +14,7 @@ _SMALLEST = 1e-6
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class SimpleRecipeDistillation(FeatureDistillation):
+class SimpleRecipeDistillation(ProjectedComparison):
     """Simple recipe distillation: SRD.
 
     log Σ |z(W s) − z(t)|^power over the batch, the positions and the channels, where z
@@ -57,7 +57,6 @@ class SimpleRecipeDistillation(FeatureDistillation):
         name: str | None = None,
     ) -> None:
         super().__init__(
-            "mse",
             teacher_layer_name,
             student_layer_name,
             projector=projector,
@@ -79,6 +78,4 @@ class SimpleRecipeDistillation(FeatureDistillation):
         return ops.log(total + _SMALLEST) * ops.ones_like(included)
 
     def get_config(self) -> dict[str, Any]:
-        config = {**super().get_config(), "power": self.power}
-        del config["loss"]
-        return config
+        return {**super().get_config(), "power": self.power}

@@ -7,12 +7,12 @@ from keras import ops
 
 from keras_kd.layers.statistics import ChannelVariance
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.features.hints import FeatureDistillation
+from keras_kd.losses.features.projected import ProjectedComparison
 from keras_kd.losses.features.shapes import width_of
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class VariationalInformation(FeatureDistillation):
+class VariationalInformation(ProjectedComparison):
     """Variational information distillation: hints that may be unsure.
 
     ½ ((μ(s) − t)² / σ² + log σ²), averaged over the channels: the negative logarithm
@@ -52,7 +52,6 @@ class VariationalInformation(FeatureDistillation):
         name: str | None = None,
     ) -> None:
         super().__init__(
-            "mse",
             teacher_layer_name,
             student_layer_name,
             projector=projector,
@@ -88,6 +87,4 @@ class VariationalInformation(FeatureDistillation):
         return 0.5 * ops.mean(each, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        config = {**super().get_config(), "initial_variance": self.initial_variance}
-        del config["loss"]
-        return config
+        return {**super().get_config(), "initial_variance": self.initial_variance}
