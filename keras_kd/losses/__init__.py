@@ -20,6 +20,7 @@ from keras_kd.losses.features import (
     VariationalInformation,
 )
 from keras_kd.losses.logits import (
+    ConfidenceWeightedDistillation,
     CorrelationDistillation,
     CurriculumTemperature,
     DecoupledDistillation,
@@ -55,6 +56,7 @@ __all__ = [
     "AttentionRelationDistillation",
     "AttentionTransfer",
     "ChannelWiseDistillation",
+    "ConfidenceWeightedDistillation",
     "ContrastiveDistillation",
     "CorrelationCongruence",
     "CorrelationDistillation",

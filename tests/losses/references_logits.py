@@ -120,3 +120,11 @@ def virtual_teacher(s, y, correct, temperature):
         u[label] = correct
         values.append(kl_of(softmax(u / temperature), softmax(row)))
     return np.reshape(values, shape)
+
+
+def confidence(t, s, y, temperature):
+    """Several teachers; one that is wrong about the label counts less."""
+    loss = np.array([-log_softmax(z)[np.arange(len(y)), y] for z in t])
+    odds = np.exp(loss - loss.max(0))
+    weights = (1 - odds / odds.sum(0)) / (len(t) - 1)
+    return sum(w * kl(z, s, temperature) for w, z in zip(weights, t, strict=True))

@@ -68,7 +68,8 @@ class Row:
         """Return labels for the batch, or None where the loss reads none."""
         if not self.labels:
             return None
-        *shape, classes = self.teacher
+        one_output = isinstance(self.student, tuple)
+        *shape, classes = self.student if one_output else self.teacher
         return np.random.default_rng(seed + 10).integers(0, classes, shape)
 
     def expected(self, teacher, student, y=None):

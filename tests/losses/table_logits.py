@@ -1,6 +1,7 @@
 """Rows for the methods on logits."""
 
 import keras_kd
+from keras_kd.losses.logits.confidence import ConfidenceWeightedDistillation
 from keras_kd.losses.logits.correlation import CorrelationDistillation
 from keras_kd.losses.logits.decoupled import DecoupledDistillation
 from keras_kd.losses.logits.multi_level import MultiLevelLogitDistillation
@@ -127,6 +128,13 @@ TABLE = {
         lambda: MultiLevelLogitDistillation(standardize=True),
         _standardized(_multi_level),
         **RELATIONAL,
+    ),
+    "confidence": Row(
+        lambda: ConfidenceWeightedDistillation(2, 2.0),
+        lambda t, s, y: ref.confidence(t, s, y, 2.0),
+        teacher=[(6, 5), (6, 5)],
+        minimum=None,
+        labels=True,
     ),
     "virtual_teacher": Row(
         VirtualTeacherDistillation,

@@ -101,6 +101,9 @@ LOSSES = {
     "channel_wise": _on_features(
         losses.ChannelWiseDistillation, temperature=2.0, projector=None
     ),
+    "confidence": lambda: losses.ConfidenceWeightedDistillation(
+        num_teachers=3, temperature=2.0, name="mine"
+    ),
     "contrastive": _on_features(
         losses.ContrastiveDistillation,
         num_examples=9,

@@ -214,3 +214,27 @@ def test_teachers_of_other_classes_are_refused():
     ]
     with pytest.raises(ValueError, match="logits of the same shape"):
         keras_kd.teachers.Ensemble(members)(data()[0])
+
+
+def test_confidence_weights_train_through_fit(teachers):
+    """The labels must reach the weights in the compiled step."""
+    x, y = data()
+    loss = keras_kd.losses.ConfidenceWeightedDistillation(3, 2.0)
+    student = classifier("student", 4)
+    distiller = keras_kd.Distiller(
+        keras_kd.teachers.Ensemble(teachers), student, loss, student_loss_weight=0.0
+    )
+    distiller.compile(keras.optimizers.Adam(0.05), None)
+    log = distiller.fit(x, y, epochs=60, batch_size=4, verbose=0).history
+    values = log["confidence_weighted_distillation"]
+    assert values[-1] < 0.5 * values[0]
+
+
+def test_confidence_weights_need_that_many_teachers(teachers):
+    """A tap that finds nothing would say so in other words, and later."""
+    for teacher, count in ((keras_kd.teachers.Ensemble(teachers), 2), (teachers[0], 3)):
+        loss = keras_kd.losses.ConfidenceWeightedDistillation(count)
+        with pytest.raises(ValueError, match=f"ensemble of {count} teachers.*Ensemble"):
+            keras_kd.Distiller(teacher, classifier(), loss)
+    with pytest.raises(ValueError, match="`num_teachers` must be an integer"):
+        keras_kd.losses.ConfidenceWeightedDistillation(1)

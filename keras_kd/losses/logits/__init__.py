@@ -1,5 +1,6 @@
 """Methods that compare the models' outputs."""
 
+from keras_kd.losses.logits.confidence import ConfidenceWeightedDistillation
 from keras_kd.losses.logits.correlation import CorrelationDistillation
 from keras_kd.losses.logits.curriculum import CurriculumTemperature
 from keras_kd.losses.logits.decoupled import DecoupledDistillation
@@ -12,6 +13,7 @@ from keras_kd.losses.logits.soft_targets import LogitsDistillation
 from keras_kd.losses.logits.transformed_teacher import TransformedTeacherMatching
 
 __all__ = [
+    "ConfidenceWeightedDistillation",
     "CorrelationDistillation",
     "CurriculumTemperature",
     "DecoupledDistillation",
