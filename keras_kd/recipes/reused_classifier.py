@@ -77,11 +77,13 @@ def reuse_classifier(
         x = _mapped(x, channels, size)
         x = keras.layers.BatchNormalization(axis=axis)(x)
         x = keras.layers.ReLU(name=FEATURES if last else None)(x)
-    head = keras.Model(wanted, teacher.output, name="teachers_classifier")
+    _, answer = _ends(teacher)
+    head = keras.Model(wanted, answer, name="teachers_classifier")
     copied = keras.models.clone_model(head)
     copied.set_weights(head.get_weights())
     copied.trainable = False
-    made = keras.Model(student.inputs, copied(x), name=student.name)
+    given, _ = _ends(student)
+    made = keras.Model(given, copied(x), name=student.name)
     loss = FeatureDistillation("mse", teacher_layer_name, FEATURES, projector=None)
     return made, loss
 
@@ -90,13 +92,20 @@ def _output_of(model: keras.Model, path: str, *, side: str) -> Any:
     """Return the symbolic output of a layer of a Functional model."""
     layer = find_layer(model, path, side=side)
     try:
-        return keras.Model(model.inputs, layer.output).output
+        return keras.Model(_ends(model)[0], layer.output).output
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"`{side}` must be a Functional model, which can be cut at a layer of its "
             f"own. Received: {side}={model.name!r}, a {type(model).__name__}, and the "
             f"layer {path!r}."
         ) from error
+
+
+def _ends(model: keras.Model) -> tuple[Any, Any]:
+    """Return the symbolic inputs and outputs of a model, in their structure."""
+    if isinstance(model, keras.Sequential):  # a chain: one of each
+        return model.inputs[0], model.outputs[0]
+    return model.input, model.output
 
 
 def _mapped(x: Any, channels: int, size: int) -> Any:

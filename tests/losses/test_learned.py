@@ -47,6 +47,7 @@ def trained(loss, weight=1.0, epochs=3, **arguments):
     return distiller
 
 
+@keras.saving.register_keras_serializable(package="tests_learned")
 def images(x):
     return x["image"]
 
@@ -112,6 +113,25 @@ def test_layers_of_a_loss_train_and_stay_out_of_the_student(make, weight):
     for old, variable in zip(before, trainable, strict=True):
         assert np.isfinite(array(variable)).all()
         assert np.abs(array(variable) - old).max() > 0, variable.path
+
+
+@pytest.mark.parametrize("name", [*OWNERS, "contrastive"])
+def test_saved_in_the_middle_it_goes_on_bit_for_bit(name, tmp_path):
+    """A bank, a margin or a mask's seed that is not saved would start anew."""
+    x, y = data()
+    inputs = {}
+    if name == "contrastive":
+        inputs = {"student_inputs": images, "teacher_inputs": images}
+    loss = contrastive() if name == "contrastive" else OWNERS[name][0]()
+    distiller = trained(loss, epochs=1, **inputs)
+    distiller.save(tmp_path / "distiller.keras")
+    again = keras.saving.load_model(tmp_path / "distiller.keras")
+    if name == "contrastive":
+        x = {"image": x, "sample_id": np.arange(COUNT)}
+    for one in (distiller, again):
+        one.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+    for one, other in zip(distiller.variables, again.variables, strict=True):
+        np.testing.assert_array_equal(array(one), array(other))
 
 
 def test_orthogonal_projector_stays_orthogonal_while_it_trains():
