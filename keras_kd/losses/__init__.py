@@ -3,7 +3,6 @@
 from keras_kd.losses import catalogue
 from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.contrastive import ContrastiveDistillation
 from keras_kd.losses.divergence import Divergence
 from keras_kd.losses.features import (
     AttentionTransfer,
@@ -34,6 +33,7 @@ from keras_kd.losses.logits import (
 )
 from keras_kd.losses.registry import Method, get, methods, register
 from keras_kd.losses.relations import (
+    ContrastiveDistillation,
     CorrelationCongruence,
     ProbabilisticKnowledgeTransfer,
     RelationalDistillation,

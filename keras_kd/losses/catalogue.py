@@ -7,7 +7,6 @@ Methods on features stand beside the task loss alone, as they were published.
 
 from typing import Any
 
-from keras_kd.losses.contrastive import ContrastiveDistillation
 from keras_kd.losses.features import (
     AttentionTransfer,
     ChannelWiseDistillation,
@@ -36,6 +35,7 @@ from keras_kd.losses.logits import (
 )
 from keras_kd.losses.registry import Method, register
 from keras_kd.losses.relations import (
+    ContrastiveDistillation,
     CorrelationCongruence,
     ProbabilisticKnowledgeTransfer,
     RelationalDistillation,
