@@ -83,7 +83,7 @@ def check_not_probabilities(
     if looks:
         activation = "sigmoid" if binary else "softmax"
         raise ValueError(
-            f"`{loss_name}` needs logits. Received: outputs of the {side} that "
+            f"{loss_name} needs logits. Received: outputs of the {side} that "
             f"are probabilities in the first batch, as after a {activation}. Remove "
             f"the last activation of the {side} (training with `from_logits=True`)"
             f"{remedy}."
