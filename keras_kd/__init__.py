@@ -1,6 +1,16 @@
 """Knowledge distillation for Keras 3, on TensorFlow, JAX and PyTorch."""
 
-from keras_kd import callbacks, layers, losses, ops, recipes, schedules, teachers
+from keras_kd import (
+    callbacks,
+    data,
+    layers,
+    losses,
+    ops,
+    optimizers,
+    recipes,
+    schedules,
+    teachers,
+)
 from keras_kd._version import __version__
 from keras_kd.distiller import Distiller
 from keras_kd.engine.saving import load_distiller
@@ -32,10 +42,12 @@ __all__ = [
     "Tap",
     "__version__",
     "callbacks",
+    "data",
     "layers",
     "load_distiller",
     "losses",
     "ops",
+    "optimizers",
     "recipes",
     "schedules",
     "teachers",

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_kd import _backend
 from keras_kd.engine.active_step import ActiveStep, active_step, running
+from keras_kd.engine.around_the_step import AroundTheStep
 from keras_kd.engine.bank import HyperparameterBank
 from keras_kd.engine.first_batch import check_batch, check_inputs
 from keras_kd.engine.loss_layers import LossLayers
@@ -25,10 +26,13 @@ from keras_kd.hyperparameters import (
 )
 from keras_kd.taps import Recording, Tap, recording
 from keras_kd.teachers.frozen import FrozenTeacher
+from keras_kd.teachers.moving_average import MovingAverage
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
+class Distiller(
+    AroundTheStep, _backend.DistillationTrainer, SavedDistiller, keras.Model
+):
     """Trains a student on labels and on what a teacher knows.
 
     total = student_loss_weight · task + distillation_weight · Σ wᵢ · Lᵢ + penalties
@@ -117,6 +121,8 @@ class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
         self.frozen_teacher = (
             None if teacher is None else FrozenTeacher(teacher, teacher_inputs)
         )
+        # Held as a part of the Distiller, because its weights change in the step.
+        self.moving_average = teacher if isinstance(teacher, MovingAverage) else None
         self.student_inputs = student_inputs
         self.evaluate_distillation = bool(evaluate_distillation)
         self.save_teacher = bool(save_teacher)
@@ -175,6 +181,10 @@ class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
                 readers[id(loss), name] = partial(getattr, loss, name)
             if names_of(loss):
                 watch(loss, self._hyperparameter_assigned)
+        follower = self.moving_average
+        if follower is not None:
+            readers[id(follower), "momentum"] = partial(getattr, follower, "momentum")
+            watch(follower, self._hyperparameter_assigned)
         self.bank = HyperparameterBank(readers, self._trace_again)
         watch(self, self._hyperparameter_assigned)
 
@@ -254,12 +264,13 @@ class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
         """
         if jit_compile == "auto" and not _backend.supports_jit(self.teacher):
             jit_compile = False
+        self.introduce(optimizer)
         super().compile(
             optimizer=optimizer,
             loss=loss,
             loss_weights=loss_weights,
-            metrics=metrics,
-            weighted_metrics=weighted_metrics,
+            metrics=self.shared_metrics(metrics),
+            weighted_metrics=self.shared_metrics(weighted_metrics),
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
@@ -305,6 +316,11 @@ class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
         if distils:
             with keras.StatelessScope(state_mapping=state):
                 active.values = self.bank.values(step)
+                if self.moving_average is not None:
+                    # Now, because the optimiser counts on before the update ends.
+                    key = id(self.moving_average), "momentum"
+                    momentum = active.values[key]
+                    active.values[key] = self.moving_average.share_kept(momentum, step)
             if self.frozen_teacher is not None and self.objective.needs_teacher:
                 active.teacher = self.frozen_teacher.forward(
                     x, self.objective.requests("teacher"), state=state
@@ -351,6 +367,8 @@ class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
             key = id(self), f"distillation_loss_weights[{place}]"
             distillation += step.values[key] * term
         total = task_weight * task + weight * distillation + penalty
+        if step.training and self.splits_gradients and not step.checks:
+            self.on_task_part(task_weight * task + penalty, step)
         parts = {
             self.student_loss_tracker: task,
             self.distillation_loss_tracker: distillation,
@@ -463,7 +481,7 @@ class Distiller(_backend.DistillationTrainer, SavedDistiller, keras.Model):
 
     def on_first_batch(self, batch: Any) -> None:
         """Build and check models and losses on a batch, without effect on them."""
-        check_batch(self, batch)
+        check_batch(self, self.prepare_batch(batch))
         self.loss_layers.hold(self.objective.layers())
         self._checked = True
 

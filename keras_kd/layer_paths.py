@@ -129,3 +129,10 @@ def _not_found(
         + ", ".join(f"'{path}'" for path in shown)
         + "?" * bool(near)
     )
+
+
+def ends_of(model: keras.Model) -> tuple[Any, Any]:
+    """Return the symbolic inputs and outputs of a Functional model, in structure."""
+    if isinstance(model, keras.Sequential):  # a chain: one of each
+        return model.inputs[0], model.outputs[0]
+    return model.input, model.output

@@ -7,7 +7,18 @@ import pathlib
 import keras_kd
 
 GOLDEN = pathlib.Path(__file__).with_name("public_api.txt")
-MODULES = ("", "callbacks", "layers", "losses", "ops", "schedules", "teachers")
+MODULES = (
+    "",
+    "callbacks",
+    "data",
+    "layers",
+    "losses",
+    "ops",
+    "optimizers",
+    "recipes",
+    "schedules",
+    "teachers",
+)
 
 
 def public_api():

@@ -14,8 +14,10 @@ from keras_kd._backend.keras_internals import (
     children,
     compiled_loss,
     is_built,
+    is_rewinding_data,
     mask_of,
     penalties,
+    place_of,
     reads_labels,
     supports_jit,
 )
@@ -26,6 +28,7 @@ if TYPE_CHECKING or BACKEND == "jax":
     from keras_kd._backend.jax import (
         TRACING_FRAMES,
         DistillationTrainer,
+        move_towards,
         no_gradient,
         preserve_state,
         sum_over_replicas,
@@ -34,6 +37,7 @@ elif BACKEND == "tensorflow":
     from keras_kd._backend.tensorflow import (
         TRACING_FRAMES,
         DistillationTrainer,
+        move_towards,
         no_gradient,
         preserve_state,
         sum_over_replicas,
@@ -42,6 +46,7 @@ elif BACKEND == "torch":
     from keras_kd._backend.torch import (
         TRACING_FRAMES,
         DistillationTrainer,
+        move_towards,
         no_gradient,
         preserve_state,
         sum_over_replicas,
@@ -62,9 +67,12 @@ __all__ = [
     "children",
     "compiled_loss",
     "is_built",
+    "is_rewinding_data",
     "mask_of",
+    "move_towards",
     "no_gradient",
     "penalties",
+    "place_of",
     "preserve_state",
     "reads_labels",
     "sum_over_replicas",

@@ -1,6 +1,6 @@
 """The part of the trainer that all three backends share."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,40 @@ class SharedTrainer(Trainer):
     def on_step_done(self) -> None:
         """Note that a train step, or several in one execution, is complete."""
 
+    @property
+    def splits_gradients(self) -> bool:
+        """Whether the optimizer wants the gradient of the task apart."""
+        return False
+
+    def on_task_part(self, part: Any, step: Any) -> None:
+        """Take the part of the loss that is the task's, in a step that splits them.
+
+        Args:
+            part: Scalar tensor.
+            step: What `open_step` has opened.
+        """
+
+    def give_task_gradients(self, gradients: Sequence[Any], scale: Any) -> None:
+        """Hand the gradients of the task to the optimizer, for this step.
+
+        Args:
+            gradients: One for each trainable variable, or None.
+            scale: What the optimizer has scaled the loss by.
+        """
+        raise NotImplementedError
+
+    def prepare_batch(self, batch: Any) -> Any:
+        """Return the batch in the form that the models and Keras's trainer take."""
+        return batch
+
+    @property
+    def acts_after_update(self) -> bool:
+        """Whether `after_update` has anything to do."""
+        return False
+
+    def after_update(self) -> None:
+        """Change what follows the student, in a step, after the optimiser's update."""
+
     def frozen_variables(self) -> list[keras.Variable]:
         """List the variables that the step reads and that no step may change."""
         raise NotImplementedError
@@ -100,6 +134,7 @@ class SharedTrainer(Trainer):
         if self.needs_first_batch():
             if data_batch is None:
                 data_batch = first_batch_of(iterator)
+            data_batch = self.prepare_batch(data_batch)
             self.on_first_batch(data_batch)
         with self.building():
             super()._symbolic_build(iterator, data_batch)
@@ -171,6 +206,24 @@ def preserving(kept: KeptValues) -> Iterator[KeptValues]:
     except BaseException:
         kept.give_back()
         raise
+
+
+def move_each_towards(
+    variables: Sequence[keras.Variable], targets: Sequence[keras.Variable], share: Any
+) -> None:
+    """Move each variable by a share of the way to the value of another.
+
+    Args:
+        variables: Those to move; whole numbers among them take the other's value.
+        targets: As many others, of the same shapes.
+        share: Scalar, from 0 (stay) to 1 (be equal).
+    """
+    for variable, target in zip(variables, targets, strict=True):
+        new = target.value
+        if keras.backend.is_float_dtype(variable.dtype):
+            by = keras.ops.cast(share, variable.dtype)
+            new = variable.value + by * (new - variable.value)
+        variable.assign(new)
 
 
 def is_lost(variable: keras.Variable) -> bool:

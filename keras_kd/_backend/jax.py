@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import keras
 import numpy as np
 
@@ -12,10 +14,12 @@ from keras_kd._backend.common import (
     KeptValues,
     SharedTrainer,
     is_lost,
+    move_each_towards,
     no_scope,
     preserving,
     tracing_frames,
 )
+from keras_kd._backend.keras_internals import update_metrics
 
 TRACING_FRAMES = tracing_frames(
     "jax",
@@ -31,6 +35,9 @@ no_gradient = contextmanager(no_scope)
 def sum_over_replicas(value: Any) -> Any:
     """Return the sum over the replicas: arrays are global here, so `value` itself."""
     return value
+
+
+move_towards = move_each_towards
 
 
 class _Fed(NamedTuple):
@@ -78,7 +85,57 @@ class DistillationTrainer(SharedTrainer):
 
     def train_step(self, state: Any, data: Any) -> Any:
         with self._open(state, data, training=True) as batch:
-            return super().train_step(state, batch)
+            if self.splits_gradients:
+                logs, state = self._split_train_step(state, batch)
+            else:
+                logs, state = super().train_step(state, batch)
+            return logs, self._updated(state) if self.acts_after_update else state
+
+    def on_task_part(self, part: Any, step: Any) -> None:
+        del step
+        self._task_part = part
+
+    def _split_train_step(self, state: Any, batch: Any) -> Any:
+        """Do what Keras's step does, but go backwards from two losses."""
+        trainable, non_trainable, optimizer_values, metrics = state
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        mapping = list(zip(self.optimizer.variables, optimizer_values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            scale = self.optimizer.scale_loss(jnp.ones(()))
+
+        def losses(trainable: Any) -> Any:
+            loss, aux = self.compute_loss_and_updates(
+                trainable,
+                non_trainable,
+                metrics,
+                x,
+                y,
+                sample_weight,
+                training=True,
+                optimizer_variables=optimizer_values,
+            )
+            return (loss, self._task_part * scale), aux
+
+        both, pullback, aux = jax.vjp(losses, trainable, has_aux=True)
+        one, zero = jnp.ones_like(both[0]), jnp.zeros_like(both[1])
+        (gradients,) = pullback((one, zero))
+        self.give_task_gradients(pullback((zero, one))[0], scale)
+        self._task_part = None  # a tracer must not outlive its trace
+        loss, y_pred, non_trainable, metrics = aux
+        trainable, optimizer_values = self.optimizer.stateless_apply(
+            optimizer_values, gradients, trainable
+        )
+        logs, metrics = update_metrics(self, metrics, loss, x, y, y_pred, sample_weight)
+        return logs, (trainable, non_trainable, optimizer_values, metrics)
+
+    def _updated(self, state: Any) -> Any:
+        trainable, non_trainable, *rest = state
+        values = list(zip(self.trainable_variables, trainable, strict=True))
+        values += zip(self.non_trainable_variables, non_trainable, strict=True)
+        with keras.StatelessScope(state_mapping=values) as scope:
+            self.after_update()
+        changed = [scope.get_current_value(v) for v in self.non_trainable_variables]
+        return trainable, changed, *rest
 
     def test_step(self, state: Any, data: Any) -> Any:
         with self._open(state, data, training=False) as batch:
@@ -99,8 +156,9 @@ class DistillationTrainer(SharedTrainer):
                 step = keras.ops.convert_to_tensor(self.optimizer.iterations)
         elif step is None:
             step = _concrete_step(self.optimizer)
-        with self.open_step(data.batch, training=training, step=step, state=values):
-            yield data.batch
+        batch = self.prepare_batch(data.batch)
+        with self.open_step(batch, training=training, step=step, state=values):
+            yield batch
 
 
 def _concrete_step(optimizer: Any) -> Any:

@@ -4,6 +4,7 @@ Keras has no public way to ask for these; gathering them here makes an upgrade o
 Keras a matter of one file. Each has a contract test.
 """
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,6 +73,16 @@ def penalties(model: keras.Model) -> list[Any]:
     return [model._aggregate_additional_loss(loss) for loss in model.losses]
 
 
+def update_metrics(model: keras.Model, *state_and_batch: Any) -> Any:
+    """Update the metrics of a JAX step; return the logs and the metrics' values."""
+    return model._update_metrics_variables(*state_and_batch)
+
+
+def place_of(optimizer: Any, variable: Any) -> int:
+    """Return the place of a variable among those that an optimizer was built for."""
+    return int(optimizer._get_variable_index(variable))
+
+
 def reads_labels(model: keras.Model) -> bool:
     """Say whether metrics were given to `compile`."""
     return model._compile_metrics is not None
@@ -87,3 +98,20 @@ def supports_jit(layer: Any) -> bool:
     if not isinstance(layer, keras.layers.Layer):
         return True
     return all(part.supports_jit for part in layer._flatten_layers())
+
+
+def is_rewinding_data() -> bool:
+    """Say whether Keras calls `on_epoch_end` of a data set although no epoch ended.
+
+    It does once at the start of each `fit` and `evaluate`, to put back the batch that
+    it may have built the model on.
+    """
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename.replace("\\", "/").endswith(_EPOCHS):
+            return bool(frame.f_code.co_name == "reset")
+        frame = frame.f_back
+    return False
+
+
+_EPOCHS = "keras/src/trainers/epoch_iterator.py"

@@ -10,6 +10,7 @@ from keras_kd._backend.common import (
     KeptValues,
     SharedTrainer,
     first_batch_of,
+    move_each_towards,
     no_scope,
     preserving,
     tracing_frames,
@@ -26,6 +27,9 @@ no_gradient = contextmanager(no_scope)
 # Signals of a frozen teacher are computed before Keras opens its tape.
 
 
+move_towards = move_each_towards
+
+
 def sum_over_replicas(value: Any) -> Any:
     """Return the sum of `value` over the replicas of a `tf.distribute` strategy."""
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
@@ -40,10 +44,34 @@ class DistillationTrainer(SharedTrainer):
     """Reads frozen variables where they are."""
 
     def train_step(self, data: Any) -> Any:
-        with self.open_step(data, training=True, step=self._step(), state=()):
-            return super().train_step(data)
+        data = self.prepare_batch(data)
+        with self.open_step(data, training=True, step=self._step(), state=()) as step:
+            if self.splits_gradients:
+                # Around the tape of Keras, which gives the gradient of the whole loss.
+                with tf.GradientTape() as step.tape:
+                    logs = super().train_step(data)
+            else:
+                logs = super().train_step(data)
+            self.after_update()
+            return logs
+
+    def on_task_part(self, part: Any, step: Any) -> None:
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            raise ValueError(
+                "An optimizer that wants the task's gradient apart, as "
+                "DistillationOriented, must train on one replica. Received: "
+                f"{tf.distribute.get_strategy().num_replicas_in_sync} replicas."
+            )
+        scale = self.optimizer.scale_loss(tf.ones_like(part))
+        scaled = part * scale
+        with step.tape.stop_recording():
+            gradients = step.tape.gradient(
+                scaled, [variable.value for variable in self.trainable_variables]
+            )
+        self.give_task_gradients(gradients, scale)
 
     def test_step(self, data: Any) -> Any:
+        data = self.prepare_batch(data)
         with self.open_step(data, training=False, step=self._step(), state=()):
             return super().test_step(data)
 
@@ -61,6 +89,7 @@ class DistillationTrainer(SharedTrainer):
             if self.needs_first_batch():
                 if data_batch is None:
                     data_batch = _of_one_replica(self, first_batch_of(iterator))
+                data_batch = self.prepare_batch(data_batch)
                 self.on_first_batch(data_batch)
             if self.optimizer is not None and not self.optimizer.built:
                 # Built here, its step count is readable in the first traced step.

@@ -1,5 +1,6 @@
 """PyTorch: steps are eager; gradients are switched off around the teacher."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -23,17 +24,54 @@ def sum_over_replicas(value: Any) -> Any:
     return value
 
 
+def move_towards(
+    variables: Sequence[keras.Variable], targets: Sequence[keras.Variable], share: Any
+) -> None:
+    """Move each variable by a share of the way to the value of another.
+
+    Args:
+        variables: Those to move; whole numbers among them take the other's value.
+        targets: As many others, of the same shapes.
+        share: Scalar, from 0 (stay) to 1 (be equal).
+    """
+    mine, others = [], []
+    for variable, target in zip(variables, targets, strict=True):
+        if keras.backend.is_float_dtype(variable.dtype):
+            mine.append(variable.value)
+            others.append(target.value)
+        else:
+            variable.assign(target.value)
+    # All at once: a call for each variable takes longer than what it computes.
+    with torch.no_grad():
+        gaps = torch._foreach_sub(others, mine)
+        torch._foreach_mul_(gaps, share)
+        torch._foreach_add_(mine, gaps)
+
+
 class DistillationTrainer(SharedTrainer):
     """Reads frozen variables where they are."""
 
+    def on_task_part(self, part: Any, step: Any) -> None:
+        del step
+        values = [variable.value for variable in self.trainable_variables]
+        scale = self.optimizer.scale_loss(torch.ones_like(part))
+        gradients = torch.autograd.grad(
+            part * scale, values, retain_graph=True, allow_unused=True
+        )
+        self.give_task_gradients(gradients, scale)
+
     def train_step(self, data: Any) -> Any:
         step = self.optimizer.iterations if self.optimizer.built else 0
+        data = self.prepare_batch(data)
         with self.open_step(data, training=True, step=step, state=()):
-            return super().train_step(data)
+            logs = super().train_step(data)
+            self.after_update()
+            return logs
 
     def test_step(self, data: Any) -> Any:
         built = self.optimizer is not None and self.optimizer.built
         step = self.optimizer.iterations if built else 0
+        data = self.prepare_batch(data)
         with self.open_step(data, training=False, step=step, state=()):
             return super().test_step(data)
 

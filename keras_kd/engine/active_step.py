@@ -27,6 +27,7 @@ class ActiveStep:
         step: The optimiser's step.
         values: The present values of the hyperparameters.
         checks: Whether this is the check of the first batch, outside of a real step.
+        tape: What records the step for a second gradient, on TensorFlow.
     """
 
     owner: Any
@@ -37,6 +38,7 @@ class ActiveStep:
     step: Any = None
     values: dict[tuple[int, str], Any] = field(default_factory=dict)
     checks: bool = False
+    tape: Any = None
 
 
 # Replicas of `tf.distribute` run the same step in threads of their own.

@@ -133,8 +133,12 @@ class SavedDistiller(Saved):
 
     @property
     def saves_teacher(self) -> bool:
-        """Whether the Distiller's file holds the teacher."""
-        return self.save_teacher and is_serialisable(self.teacher)
+        """Whether the Distiller's file holds the teacher.
+
+        One that training has changed cannot be had from elsewhere.
+        """
+        wanted = self.save_teacher or getattr(self.teacher, "changes", False)
+        return wanted and is_serialisable(self.teacher)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

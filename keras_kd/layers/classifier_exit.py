@@ -12,11 +12,14 @@ class ClassifierExit(keras.layers.Layer):
 
     Images pass `reductions` separable 3×3 convolutions of stride 2, each followed by
     batch normalisation and a ReLU, so that an early stage, too, sees the whole image.
-    Then all positions (of a sequence, too) are averaged, and a dense layer follows.
+    Then all positions (of a sequence, too) are averaged, and a dense layer follows;
+    with `width`, a linear map to the feature of the exit before it.
 
     Args:
         classes: Number of logits.
         reductions: Number of convolutions, on images only. Defaults to 0.
+        width: Number of channels of the feature that the logits are made of. None for
+            those of the stage. Defaults to None.
         **kwargs: Those of `keras.layers.Layer`.
 
     Example:
@@ -24,12 +27,19 @@ class ClassifierExit(keras.layers.Layer):
     >>> tuple(layer(np.ones((2, 8, 8, 3), "float32")).shape)
     (2, 10)
 
-    Reference: Hao et al., 2023, OFA-KD, arXiv:2310.19444.
+    References: Hao et al., 2023, OFA-KD, arXiv:2310.19444; `width`: Zhang et al., 2019,
+    be your own teacher, arXiv:1905.08094.
     """
 
-    def __init__(self, classes: int, reductions: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        classes: int,
+        reductions: int = 0,
+        width: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.classes, self.reductions = classes, reductions
+        self.classes, self.reductions, self.width = classes, reductions, width
         self.blocks: list[Any] = []
 
     def build(self, input_shape: Any) -> None:
@@ -49,16 +59,37 @@ class ClassifierExit(keras.layers.Layer):
             for layer in (convolution, normalization):
                 layer.build((None, None, None, width))
             self.blocks.append((convolution, normalization))
+        self.widening: Any = None
+        if self.width is not None:
+            self.widening = keras.layers.Dense(self.width, **policy)
+            self.widening.build((None, width))
+            width = self.width
         self.classifier = keras.layers.Dense(self.classes, **policy)
         self.classifier.build((None, width))
 
-    def call(self, features: Any, training: bool = False) -> Any:
-        """Return the logits `(batch, classes)` of features `(batch, ..., channels)`."""
+    def call(
+        self, features: Any, training: bool = False, return_feature: bool = False
+    ) -> Any:
+        """Return the logits of a stage.
+
+        Args:
+            features: Tensor of shape `(batch, ..., channels)`.
+            training: Whether the batch normalisation learns.
+            return_feature: Whether to return what the logits are made of, too.
+
+        Returns:
+            Tensor of shape `(batch, classes)`; with `return_feature` a pair of the
+            feature, of shape `(batch, width)`, and the logits.
+        """
         x = features
         for convolution, normalization in self.blocks:
             x = ops.relu(normalization(convolution(x), training=training))
         axes = tuple(range(1, len(x.shape) - 1))
-        return self.classifier(ops.mean(x, axis=axes) if axes else x)
+        feature = ops.mean(x, axis=axes) if axes else x
+        if self.widening is not None:
+            feature = self.widening(feature)
+        logits = self.classifier(feature)
+        return (feature, logits) if return_feature else logits
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (input_shape[0], self.classes)
@@ -68,4 +99,5 @@ class ClassifierExit(keras.layers.Layer):
             **super().get_config(),
             "classes": self.classes,
             "reductions": self.reductions,
+            "width": self.width,
         }

@@ -7,6 +7,7 @@ from keras_kd.losses.divergence import Divergence
 from keras_kd.losses.features import (
     AttentionTransfer,
     ChannelWiseDistillation,
+    ConfidenceWeightedFeatures,
     FeatureDistillation,
     InformationDistillation,
     MaskedGenerativeDistillation,
@@ -19,6 +20,7 @@ from keras_kd.losses.features import (
     VariationalInformation,
 )
 from keras_kd.losses.logits import (
+    ClassSubsetDistillation,
     ConfidenceWeightedDistillation,
     CorrelationDistillation,
     CurriculumTemperature,
@@ -29,7 +31,14 @@ from keras_kd.losses.logits import (
     NormalizedDistillation,
     OneForAllDistillation,
     RefinedLogitDistillation,
+    TeacherDroppingDistillation,
     TransformedTeacherMatching,
+)
+from keras_kd.losses.online import (
+    CollaborativeDistillation,
+    DataFreeDistillation,
+    GatedEnsembleDistillation,
+    MutualDistillation,
 )
 from keras_kd.losses.registry import Method, get, methods, register
 from keras_kd.losses.relations import (
@@ -39,7 +48,13 @@ from keras_kd.losses.relations import (
     RelationalDistillation,
     SimilarityPreserving,
 )
-from keras_kd.losses.self_distillation import VirtualTeacherDistillation
+from keras_kd.losses.self_distillation import (
+    ExitDistillation,
+    LastBatchDistillation,
+    SameClassDistillation,
+    ViewAgreementDistillation,
+    VirtualTeacherDistillation,
+)
 from keras_kd.losses.transformers import (
     AttentionDistillation,
     AttentionRelationDistillation,
@@ -56,22 +71,30 @@ __all__ = [
     "AttentionRelationDistillation",
     "AttentionTransfer",
     "ChannelWiseDistillation",
+    "ClassSubsetDistillation",
+    "CollaborativeDistillation",
     "ConfidenceWeightedDistillation",
+    "ConfidenceWeightedFeatures",
     "ContrastiveDistillation",
     "CorrelationCongruence",
     "CorrelationDistillation",
     "CurriculumTemperature",
+    "DataFreeDistillation",
     "DecoupledDistillation",
     "DistillationLoss",
     "Divergence",
+    "ExitDistillation",
     "FeatureDistillation",
+    "GatedEnsembleDistillation",
     "HardLabelDistillation",
     "InformationDistillation",
+    "LastBatchDistillation",
     "LogitsDistillation",
     "MarginDistillation",
     "MaskedGenerativeDistillation",
     "Method",
     "MultiLevelLogitDistillation",
+    "MutualDistillation",
     "NeuronSelectivityTransfer",
     "NormalizedDistillation",
     "OneForAllDistillation",
@@ -82,11 +105,14 @@ __all__ = [
     "RefinedLogitDistillation",
     "RelationalDistillation",
     "ReviewDistillation",
+    "SameClassDistillation",
     "SimilarityPreserving",
     "SimpleRecipeDistillation",
     "StepContext",
+    "TeacherDroppingDistillation",
     "TransformedTeacherMatching",
     "VariationalInformation",
+    "ViewAgreementDistillation",
     "VirtualTeacherDistillation",
     "distilbert",
     "get",

@@ -22,8 +22,11 @@ from keras_kd.ops.divergences import (
     total_variation_distance,
 )
 from keras_kd.ops.ensembles import (
+    best_logits,
     confidence_weights,
     entropy_weights,
+    label_crossentropy,
+    lowest_margin_logits,
     mean_of_logits,
     mean_of_probabilities,
 )
@@ -37,6 +40,7 @@ from keras_kd.ops.information import (
     correlation_information,
     mutual_information,
 )
+from keras_kd.ops.partners import partner_indices, partner_kl_divergence
 from keras_kd.ops.probabilities import probabilities_kl_divergence
 from keras_kd.ops.relations import (
     correlation_congruence,
@@ -54,12 +58,14 @@ from keras_kd.ops.target_classes import (
     virtual_teacher_kl_divergence,
 )
 from keras_kd.ops.target_enhancement import target_enhanced_crossentropy
+from keras_kd.ops.teacher_dropping import kept_teachers
 from keras_kd.ops.transformed_teacher import transformed_teacher_kl_divergence
 
 __all__ = [
     "adaptive_average_pool",
     "adaptive_kl_divergence",
     "attention_relation_kl_divergence",
+    "best_logits",
     "binary_kl_divergence",
     "categorical_crossentropy",
     "channel_wise_kl_divergence",
@@ -73,14 +79,19 @@ __all__ = [
     "gram_distances",
     "hierarchical_context_distance",
     "jensen_shannon_divergence",
+    "kept_teachers",
     "kl_divergence",
+    "label_crossentropy",
     "log_probabilities",
+    "lowest_margin_logits",
     "mean_of_logits",
     "mean_of_probabilities",
     "mutual_information",
     "neuron_selectivity_distance",
     "normalized_crossentropy",
     "partial_squared_distance",
+    "partner_indices",
+    "partner_kl_divergence",
     "pearson_correlation",
     "probabilistic_divergence",
     "probabilities_kl_divergence",

@@ -96,10 +96,74 @@ def confidence_weights(logits: Any, labels: Any) -> Any:
 
     Reference: Zhang, Chen and Wang, 2022, CA-MKD, arXiv:2201.00007.
     """
+    crossentropy = label_crossentropy(logits, labels)
+    return (1.0 - ops.softmax(crossentropy, axis=0)) / (logits.shape[0] - 1)
+
+
+def label_crossentropy(logits: Any, labels: Any) -> Any:
+    """Return −log softmax(z)[label].
+
+    Args:
+        logits: Tensor of shape `(..., classes)`.
+        labels: Integer tensor whose shape broadcasts to `(...)`.
+
+    Returns:
+        Tensor of shape `(...)`, float32; 0 where the label names no class.
+
+    Example:
+    >>> round(float(label_crossentropy(np.zeros((1, 4)), np.array([2]))[0]), 3)
+    1.386
+    """
     log_p = log_probabilities(logits)
     one_hot = ops.one_hot(ops.cast(labels, "int32"), log_p.shape[-1], dtype="bool")
-    crossentropy = -ops.sum(ops.where(one_hot, log_p, 0.0), axis=-1)
-    return (1.0 - ops.softmax(crossentropy, axis=0)) / (log_p.shape[0] - 1)
+    return -ops.sum(ops.where(one_hot, log_p, 0.0), axis=-1)
+
+
+def best_logits(logits: Any, labels: Any) -> Any:
+    """Return, of each example, the logits of the model with the lowest cross-entropy.
+
+    Args:
+        logits: The models' logits, a tensor of shape `(models, ..., classes)`.
+        labels: Integer tensor of shape `(...)`.
+
+    Returns:
+        Tensor of shape `(..., classes)`, float32.
+
+    Example:
+    >>> logits = np.array([[[2.0, 0.0]], [[0.0, 4.0]]])
+    >>> [float(z) for z in best_logits(logits, np.array([1]))[0]]
+    [0.0, 4.0]
+
+    Reference: Guo et al., 2020, KDCL-Naive, CVPR.
+    """
+    best = ops.argmin(label_crossentropy(logits, labels), axis=0)
+    chosen = ops.moveaxis(ops.one_hot(best, logits.shape[0]), -1, 0)
+    kept = ops.expand_dims(chosen, -1) > 0.0
+    # Selected and not multiplied: a logit may be -inf.
+    return ops.sum(ops.where(kept, ops.cast(logits, "float32"), 0.0), axis=0)
+
+
+def lowest_margin_logits(logits: Any, labels: Any) -> Any:
+    """Return min over the models of z − z[label], class by class.
+
+    Args:
+        logits: The models' logits, a tensor of shape `(models, ..., classes)`.
+        labels: Integer tensor of shape `(...)`.
+
+    Returns:
+        Tensor of shape `(..., classes)`, float32.
+
+    Example:
+    >>> logits = np.array([[[2.0, 0.0]], [[5.0, 4.0]]])
+    >>> [float(z) for z in lowest_margin_logits(logits, np.array([0]))[0]]
+    [0.0, -2.0]
+
+    Reference: Guo et al., 2020, KDCL-MinLogit, CVPR.
+    """
+    logits = ops.cast(logits, "float32")
+    one_hot = ops.one_hot(ops.cast(labels, "int32"), logits.shape[-1], dtype="bool")
+    of_label = ops.sum(ops.where(one_hot, logits, 0.0), axis=-1, keepdims=True)
+    return ops.min(logits - of_label, axis=0)
 
 
 def shares_of_the_small(values: Any) -> Any:

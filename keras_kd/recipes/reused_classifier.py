@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_kd.layer_paths import find_layer
+from keras_kd.layer_paths import ends_of, find_layer
 from keras_kd.losses.features.hints import FeatureDistillation
 from keras_kd.losses.features.shapes import is_channels_first, width_of
 
@@ -77,12 +77,12 @@ def reuse_classifier(
         x = _mapped(x, channels, size)
         x = keras.layers.BatchNormalization(axis=axis)(x)
         x = keras.layers.ReLU(name=FEATURES if last else None)(x)
-    _, answer = _ends(teacher)
+    _, answer = ends_of(teacher)
     head = keras.Model(wanted, answer, name="teachers_classifier")
     copied = keras.models.clone_model(head)
     copied.set_weights(head.get_weights())
     copied.trainable = False
-    given, _ = _ends(student)
+    given, _ = ends_of(student)
     made = keras.Model(given, copied(x), name=student.name)
     loss = FeatureDistillation("mse", teacher_layer_name, FEATURES, projector=None)
     return made, loss
@@ -92,20 +92,13 @@ def _output_of(model: keras.Model, path: str, *, side: str) -> Any:
     """Return the symbolic output of a layer of a Functional model."""
     layer = find_layer(model, path, side=side)
     try:
-        return keras.Model(_ends(model)[0], layer.output).output
+        return keras.Model(ends_of(model)[0], layer.output).output
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"`{side}` must be a Functional model, which can be cut at a layer of its "
             f"own. Received: {side}={model.name!r}, a {type(model).__name__}, and the "
             f"layer {path!r}."
         ) from error
-
-
-def _ends(model: keras.Model) -> tuple[Any, Any]:
-    """Return the symbolic inputs and outputs of a model, in their structure."""
-    if isinstance(model, keras.Sequential):  # a chain: one of each
-        return model.inputs[0], model.outputs[0]
-    return model.input, model.output
 
 
 def _mapped(x: Any, channels: int, size: int) -> Any:

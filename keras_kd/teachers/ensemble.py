@@ -12,12 +12,13 @@ from keras_kd.ops.ensembles import (
     mean_of_logits,
     mean_of_probabilities,
 )
+from keras_kd.teachers.group import TeacherGroup
 
 _COMBINES = ("probabilities", "logits")
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class Ensemble(keras.Model):
+class Ensemble(TeacherGroup):
     """A teacher made of several: their mean answer.
 
     With weights w_k that sum to 1, the logits are T · log Σ w_k softmax(z_k / T)
@@ -61,21 +62,13 @@ class Ensemble(keras.Model):
         temperature: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("dtype", "float32")
-        # Each teacher casts its own inputs.
-        super().__init__(autocast=False, **kwargs)
         is_list = isinstance(teachers, (list, tuple))
         if not is_list or len(teachers) < 2:
             raise ValueError(
                 "`teachers` must be a list of at least two Keras models. "
                 f"Received: teachers={teachers!r}"
             )
-        if not all(isinstance(teacher, keras.Model) for teacher in teachers):
-            kinds = [type(teacher).__name__ for teacher in teachers]
-            raise ValueError(
-                f"`teachers` must all be Keras models. Received: {kinds}. Wrap a "
-                "function in a model whose `call` runs it."
-            )
+        super().__init__(teachers, **kwargs)
         if combine not in _COMBINES:
             raise ValueError(
                 f"`combine` must be one of {', '.join(_COMBINES)}. "
@@ -86,22 +79,15 @@ class Ensemble(keras.Model):
                 "`temperature` must be a positive number. "
                 f"Received: temperature={temperature!r}"
             )
-        self.teachers = list(teachers)
         self.combine = combine
         self.given_weights = _checked(weights, len(teachers))
         self.temperature = float(temperature)
-        # It has no weights of its own.
-        self.built = all(teacher.built for teacher in self.teachers)
-
-    def build(self, input_shape: Any) -> None:
-        for teacher in self.teachers:
-            if not teacher.built:
-                teacher.build(input_shape)
 
     def call(self, inputs: Any) -> Any:
         """Return the mean answer, in the structure of the teachers' outputs."""
-        answers = [teacher(inputs, training=False) for teacher in self.teachers]
-        return keras.tree.map_structure(lambda *logits: self._mean(logits), *answers)
+        return keras.tree.map_structure(
+            lambda *logits: self._mean(logits), *self.answers(inputs)
+        )
 
     def _mean(self, logits: Sequence[Any]) -> Any:
         shapes = {tuple(answer.shape[1:]) for answer in logits}
@@ -127,22 +113,12 @@ class Ensemble(keras.Model):
         return ops.convert_to_tensor(shares.reshape((count, *axes)))
 
     def get_config(self) -> dict[str, Any]:
-        serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
-            "teachers": [serialize(teacher) for teacher in self.teachers],
             "combine": self.combine,
             "weights": self.given_weights,
             "temperature": self.temperature,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        made = [
-            keras.saving.deserialize_keras_object(teacher, custom_objects)
-            for teacher in config["teachers"]
-        ]
-        return cls(**{**config, "teachers": made})
 
 
 def _checked(weights: Any, count: int) -> list[float] | str | None:

@@ -101,8 +101,22 @@ LOSSES = {
     "channel_wise": _on_features(
         losses.ChannelWiseDistillation, temperature=2.0, projector=None
     ),
+    "class_subset": _on_outputs(
+        losses.ClassSubsetDistillation,
+        classes=[3, 1],
+        temperature=2.0,
+        own_examples_only=True,
+    ),
     "confidence": lambda: losses.ConfidenceWeightedDistillation(
         num_teachers=3, temperature=2.0, name="mine"
+    ),
+    "confidence_features": lambda: losses.ConfidenceWeightedFeatures(
+        num_teachers=2,
+        teacher_layer_name=["block_3", "block_4"],
+        student_layer_name=keras_kd.Tap("block_1", call=-1),
+        classifier_layer_name=["logits", "head/logits"],
+        output="digit",
+        name="mine",
     ),
     "contrastive": _on_features(
         losses.ContrastiveDistillation,
@@ -134,12 +148,23 @@ LOSSES = {
         temperature=3.0,
         standardize=True,
     ),
+    "exits": lambda: losses.ExitDistillation(
+        ["a", keras_kd.Tap("b", call=1)],
+        temperature=2.0,
+        alpha=schedules.ExponentialDecay(0.5, 10, 0.5),
+        feature_weight=0.1,
+        output="digit",
+        name="mine",
+    ),
     "information": _on_features(
         losses.InformationDistillation,
         alpha=1.5,
         correlation_weight=1.0,
         mutual_weight=0.5,
         projector=None,
+    ),
+    "last_batch": lambda: losses.LastBatchDistillation(
+        batch_size=6, temperature=2.0, sample_ids="row", output="digit", name="mine"
     ),
     "margin": _on_outputs(losses.MarginDistillation),
     "masked_generation": _on_features(
@@ -178,15 +203,32 @@ LOSSES = {
         losses.RelationalDistillation, distance_weight=1.0, angle_weight=2.0
     ),
     "review": _on_stages(losses.ReviewDistillation, width=8),
+    "same_class": lambda: losses.SameClassDistillation(
+        temperature=2.0, output="digit", name="mine"
+    ),
     "similarity": _on_features(losses.SimilarityPreserving),
     "simple_recipe": _on_features(
         losses.SimpleRecipeDistillation, power=2.0, projector=None
+    ),
+    "teacher_dropping": lambda: losses.TeacherDroppingDistillation(
+        num_teachers=3,
+        temperature=2.0,
+        drop_rate=schedules.ExponentialDecay(0.5, 10, 0.5),
+        seed=4,
+        name="mine",
     ),
     "transformed_teacher": _on_outputs(
         losses.TransformedTeacherMatching, gamma=0.2, weighted=True
     ),
     "variational": _on_features(
         losses.VariationalInformation, initial_variance=2.0, projector=None
+    ),
+    "view_agreement": lambda: losses.ViewAgreementDistillation(
+        temperature=schedules.ExponentialDecay(4.0, 100, 0.5),
+        sample_ids="row",
+        stop_gradient=False,
+        output="digit",
+        name="mine",
     ),
     "virtual_teacher": lambda: losses.VirtualTeacherDistillation(
         correct_probability=0.9, temperature=2.0, output="digit", name="mine"
@@ -196,6 +238,21 @@ LOSSES = {
         student_layer=keras_kd.Tap("layer_5", call=-1),
         relation_heads=12,
         padding_mask="padding_mask",
+        name="mine",
+    ),
+    "mutual": lambda: losses.MutualDistillation(2.5, teachers=[1, 0], name="mine"),
+    "collaborative": lambda: losses.CollaborativeDistillation(
+        "lowest_margin", 2.5, name="mine"
+    ),
+    "gated": lambda: losses.GatedEnsembleDistillation(
+        keras_kd.Tap("block_1", call=-1), 2.5, name="mine"
+    ),
+    "data_free": lambda: losses.DataFreeDistillation(
+        0.5,
+        0.2,
+        3.0,
+        2.5,
+        layer_name=keras_kd.Tap("teacher/block_1", call=-1),
         name="mine",
     ),
 }

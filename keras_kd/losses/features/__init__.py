@@ -2,6 +2,7 @@
 
 from keras_kd.losses.features.attention_transfer import AttentionTransfer
 from keras_kd.losses.features.channel_wise import ChannelWiseDistillation
+from keras_kd.losses.features.confidence import ConfidenceWeightedFeatures
 from keras_kd.losses.features.hints import FeatureDistillation
 from keras_kd.losses.features.information import InformationDistillation
 from keras_kd.losses.features.masked_generation import MaskedGenerativeDistillation
@@ -16,6 +17,7 @@ from keras_kd.losses.features.variational import VariationalInformation
 __all__ = [
     "AttentionTransfer",
     "ChannelWiseDistillation",
+    "ConfidenceWeightedFeatures",
     "FeatureDistillation",
     "InformationDistillation",
     "MaskedGenerativeDistillation",

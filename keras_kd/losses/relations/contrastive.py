@@ -9,6 +9,7 @@ from keras import ops
 from keras_kd.layers.memory import EmbeddingMemory
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.base import FeatureComparison
+from keras_kd.losses.sample_ids import sample_ids as sample_ids_of
 from keras_kd.ops.contrast import contrastive_loss
 
 
@@ -148,16 +149,7 @@ class ContrastiveDistillation(FeatureComparison):
         return total
 
     def _ids(self, step: StepContext) -> Any:
-        try:
-            ids = step.x[self.sample_ids]
-        except (KeyError, TypeError, IndexError) as error:
-            known = list(step.x) if isinstance(step.x, dict) else type(step.x).__name__
-            raise ValueError(
-                "`sample_ids` must be a key of the batch's x. Received: "
-                f"sample_ids={self.sample_ids!r}, x: {known}. Pass "
-                "`x={'image': images, 'sample_id': np.arange(len(images))}`."
-            ) from error
-        ids = ops.cast(ops.reshape(ids, (-1,)), "int32")
+        ids = sample_ids_of(step, self.sample_ids)
         if step.checks:
             low, high = int(ops.min(ids)), int(ops.max(ids))
             if low < 0 or high >= self.num_examples:

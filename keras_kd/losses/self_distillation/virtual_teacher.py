@@ -5,20 +5,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.hyperparameters import Hyperparameter, Scalar
-from keras_kd.losses.base import DistillationLoss
+from keras_kd.hyperparameters import Scalar
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.logits.classes import (
-    check_logits,
-    check_one_output,
-    class_labels,
-)
+from keras_kd.losses.logits.classes import class_labels
+from keras_kd.losses.self_distillation.base import OwnOutput
 from keras_kd.ops.target_classes import virtual_teacher_kl_divergence
-from keras_kd.taps import Output
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class VirtualTeacherDistillation(DistillationLoss):
+class VirtualTeacherDistillation(OwnOutput):
     """Teacher-free regularisation (Tf-KD): distillation where there is no teacher.
 
     KL(softmax(u / T) ‖ softmax(s)), one value per example or token. The virtual teacher
@@ -56,8 +51,6 @@ class VirtualTeacherDistillation(DistillationLoss):
     of classes.
     """
 
-    temperature = Hyperparameter(above=0)
-
     def __init__(
         self,
         correct_probability: float = 0.99,
@@ -66,6 +59,7 @@ class VirtualTeacherDistillation(DistillationLoss):
         output: Any = None,
         name: str | None = None,
     ) -> None:
+        super().__init__(temperature, output=output, name=name)
         # A wrong number shows here and not in the first compiled step.
         virtual_teacher_kl_divergence(
             ops.zeros((1, 2)),
@@ -73,32 +67,6 @@ class VirtualTeacherDistillation(DistillationLoss):
             correct_probability=correct_probability,
         )
         self.correct_probability = float(correct_probability)
-        self.temperature = temperature
-        self.output = output
-        self._output = Output(output)
-        if name is not None:
-            self.name = name
-
-    def teacher_signals(self) -> Any:
-        return None
-
-    def student_signals(self) -> Any:
-        return self._output
-
-    def build(self, teacher: Any, student: Any) -> None:
-        del teacher
-        name = type(self).__name__
-        check_one_output(student, side="student", loss_name=name)
-        if len(student.shape) < 2 or student.shape[-1] < 2:
-            raise ValueError(
-                f"{name} needs an output `(batch, ..., classes)` with at least 2 "
-                f"classes on the last axis. Received: student {tuple(student.shape)}."
-            )
-        self.__dict__["_built"] = True
-
-    def check(self, teacher: Any, student: Any) -> None:
-        del teacher
-        check_logits(student, side="student", loss_name=type(self).__name__)
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
@@ -116,5 +84,4 @@ class VirtualTeacherDistillation(DistillationLoss):
         return {
             **super().get_config(),
             "correct_probability": self.correct_probability,
-            "output": self.output,
         }

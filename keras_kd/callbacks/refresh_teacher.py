@@ -1,0 +1,44 @@
+"""The teacher becomes the student of this moment."""
+
+from typing import Any
+
+import keras
+
+
+class RefreshTeacher(keras.callbacks.Callback):
+    """Copies the student's weights into the teacher at the end of epochs.
+
+    For the teacher `keras_kd.teachers.EarlierSelf`.
+
+    Args:
+        every: After how many epochs. At least 1. Defaults to 1.
+
+    Raises:
+        ValueError: `every` is no positive integer, or, when training begins, the
+            teacher is another.
+
+    Example:
+    >>> RefreshTeacher(every=5).every
+    5
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        super().__init__()
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(
+                f"`every` must be a positive number of epochs. Received: every={every}"
+            )
+        self.every = every
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        teacher = getattr(self.model, "teacher", None)
+        if not hasattr(teacher, "refresh"):
+            raise ValueError(
+                "RefreshTeacher needs a Distiller whose teacher is a "
+                f"`keras_kd.teachers.EarlierSelf`. Received: teacher={teacher!r}"
+            )
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if (epoch + 1) % self.every == 0:
+            distiller = self.model
+            distiller.teacher.refresh(distiller.student)

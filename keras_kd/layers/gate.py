@@ -1,0 +1,46 @@
+"""How much each branch counts, from the features that they share."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class Gate(keras.layers.Layer):
+    """Gives one weight per branch: softmax(ReLU(norm(dense(pooled features)))).
+
+    Args:
+        branches: Number of weights.
+        **kwargs: Those of `keras.layers.Layer`.
+
+    Example:
+    >>> tuple(Gate(3)(np.ones((2, 8, 8, 4), "float32")).shape)
+    (2, 3)
+
+    Reference: Lan, Zhu and Gong, 2018, ONE, arXiv:1806.04606.
+    """
+
+    def __init__(self, branches: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.branches = branches
+
+    def build(self, input_shape: Any) -> None:
+        policy = {"dtype": self.dtype_policy}
+        self.dense = keras.layers.Dense(self.branches, use_bias=False, **policy)
+        self.dense.build((None, input_shape[-1]))
+        self.normalization = keras.layers.BatchNormalization(**policy)
+        self.normalization.build((None, self.branches))
+
+    def call(self, features: Any, training: bool = False) -> Any:
+        """Return the weights `(batch, branches)` of features `(batch, ..., width)`."""
+        axes = tuple(range(1, len(features.shape) - 1))
+        x = ops.mean(features, axis=axes) if axes else features
+        x = self.normalization(self.dense(x), training=training)
+        return ops.softmax(ops.relu(x))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0], self.branches)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "branches": self.branches}

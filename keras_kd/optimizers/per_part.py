@@ -1,0 +1,194 @@
+"""An optimizer for each part of a student that is made of several."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_kd.layer_paths import find_layer
+
+
+@dataclass
+class _Routes:
+    """Which optimizer trains which variables.
+
+    An object and no list, which Keras would take for a state of the optimizer.
+    """
+
+    variables: list[Any]
+    groups: list[tuple[keras.optimizers.Optimizer, list[Any]]]
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class PerPart(keras.optimizers.Optimizer):
+    """Trains the parts of a student by optimizers of their own.
+
+    For the peers of a `keras_kd.teachers.PeerGroup`, or for generator and student of a
+    `DataFreeStudent`. The Distiller that is compiled with it finds the parts.
+
+    `learning_rate` is that of the first optimizer; a new value multiplies the rates of
+    all by the same factor. `iterations` counts the steps of the first.
+
+    Args:
+        optimizers: A dict from the path of a part of the student, as "peers[0]" or
+            "generator", to its Keras optimizer.
+        default: The optimizer of what belongs to no part, as projectors of the losses.
+            Defaults to None: the first of `optimizers`.
+        name: The name. Defaults to "per_part".
+
+    Raises:
+        ValueError: An argument is none of these; a part is missing, or the optimizer
+            is used before `bind`.
+
+    Example:
+    >>> def classifier():
+    ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> peers = keras_kd.teachers.PeerGroup([classifier(), classifier()])
+    >>> distiller = Distiller(
+    ...     None, peers, keras_kd.losses.MutualDistillation(), None, 1.0
+    ... )
+    >>> optimizer = PerPart(
+    ...     {
+    ...         "peers[0]": keras.optimizers.Adam(1e-3),
+    ...         "peers[1]": keras.optimizers.SGD(0.1, momentum=0.9),
+    ...     }
+    ... )
+    >>> distiller.compile(
+    ...     optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    ... )
+    >>> history = distiller.fit(np.ones((8, 4)), np.zeros(8, "int32"), verbose=0)
+    >>> int(optimizer.iterations)
+    1
+    """
+
+    def __init__(
+        self,
+        optimizers: dict[str, keras.optimizers.Optimizer],
+        default: keras.optimizers.Optimizer | None = None,
+        name: str = "per_part",
+    ) -> None:
+        if not isinstance(optimizers, dict) or not optimizers:
+            raise ValueError(
+                "`optimizers` must be a dict from the path of a part to its optimizer. "
+                f"Received: optimizers={optimizers!r}"
+            )
+        given = [*optimizers.values(), *([] if default is None else [default])]
+        for optimizer in given:
+            if not isinstance(optimizer, keras.optimizers.Optimizer):
+                raise ValueError(
+                    "`optimizers` must all be Keras optimizers. "
+                    f"Received: {optimizer!r}"
+                )
+            if optimizer.loss_scale_factor is not None:
+                raise ValueError(
+                    "`optimizers` must have no `loss_scale_factor`: all share one loss."
+                    f" Received: loss_scale_factor={optimizer.loss_scale_factor}. "
+                    "Wrap the PerPart in a `keras.optimizers.LossScaleOptimizer`."
+                )
+        if len({id(optimizer) for optimizer in given}) < len(given):
+            raise ValueError(
+                "`optimizers` must not hold the same object twice. "
+                f"Received: {list(optimizers)}"
+            )
+        super().__init__(learning_rate=0.0, name=name)
+        self.parts = dict(optimizers)
+        self.default = default
+        self._inner = given
+        self._places: dict[int, int] | None = None
+        self._routes = _Routes([], [])
+
+    def bind(self, model: keras.Model) -> None:
+        """Find the parts in the model; a Distiller calls this when it is compiled.
+
+        Args:
+            model: The student.
+
+        Raises:
+            ValueError: It has no such part.
+        """
+        places: dict[int, int] = {}
+        for place, path in enumerate(self.parts):
+            part = find_layer(model, path, side="student")
+            for variable in part.trainable_variables:
+                places.setdefault(id(variable), place)
+        self._places = places
+
+    def build(self, variables: Any) -> None:
+        """Create the state of every optimizer."""
+        if self._places is None:
+            raise ValueError(
+                "PerPart must know the model before it trains. Received: an optimizer "
+                "that no Distiller was compiled with. Call `optimizer.bind(model)`."
+            )
+        other = 0 if self.default is None else len(self.parts)
+        groups: list[Any] = [(optimizer, []) for optimizer in self._inner]
+        for variable in variables:
+            groups[self._places.get(id(variable), other)][1].append(variable)
+        for optimizer, members in groups:
+            optimizer.build(members)
+        self._routes = _Routes(list(variables), groups)
+        super().build(variables)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The state of every optimizer."""
+        inner = [v for optimizer in self._inner for v in optimizer.variables]
+        return [*super().variables, *inner]
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Update the variables, each by the optimizer of its part."""
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+            if not self.built:
+                self.build(trainable_variables)
+        updated = trainable_variables or self._routes.variables
+        given = dict(zip(map(id, updated), grads, strict=True))
+        for optimizer, members in self._routes.groups:
+            variables = [variable for variable in members if id(variable) in given]
+            gradients = [given[id(variable)] for variable in variables]
+            if any(gradient is not None for gradient in gradients):
+                optimizer.apply(gradients, variables)
+
+    @property
+    def iterations(self) -> Any:
+        """The number of steps of the first optimizer."""
+        return self._inner[0].iterations
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate of the first optimizer."""
+        return self._inner[0].learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        if not isinstance(value, (int, float)):
+            value = float(keras.ops.convert_to_numpy(value))
+        old = [float(keras.ops.convert_to_numpy(o.learning_rate)) for o in self._inner]
+        for optimizer, rate in zip(self._inner, old, strict=True):
+            optimizer.learning_rate = value * rate / old[0] if old[0] else value
+
+    def finalize_variable_values(self, var_list: Any) -> None:
+        """Give the variables their final values, as of a weight average."""
+        del var_list
+        for optimizer, members in self._routes.groups:
+            optimizer.finalize_variable_values(members)
+
+    def get_config(self) -> dict[str, Any]:
+        serialize = keras.optimizers.serialize
+        return {
+            "optimizers": {path: serialize(o) for path, o in self.parts.items()},
+            "default": None if self.default is None else serialize(self.default),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        def made(given: Any) -> Any:
+            return keras.optimizers.deserialize(given, custom_objects)
+
+        default = config["default"]
+        return cls(
+            {path: made(given) for path, given in config["optimizers"].items()},
+            None if default is None else made(default),
+            name=config["name"],
+        )

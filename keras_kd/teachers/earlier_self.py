@@ -1,0 +1,81 @@
+"""The student as it was some epochs ago."""
+
+from typing import Any
+
+import keras
+
+from keras_kd.teachers.copies import copy_of
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class EarlierSelf(keras.Model):
+    """A teacher with the weights that the student had at the end of an earlier epoch.
+
+    `keras_kd.callbacks.RefreshTeacher` copies them. Until it first does, the teacher
+    has the student's initial weights, so the weight of its loss should start at 0:
+    progressive self-knowledge distillation lets it grow in a straight line to 0.8 at
+    the end of the training, with a temperature of 1, while that of the labels falls.
+
+    Args:
+        student: The built Keras model that the Distiller trains. It is copied.
+        **kwargs: Those of `keras.Model`.
+
+    Raises:
+        ValueError: The student has no weights, or cannot be copied.
+
+    Example:
+    >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> distiller = Distiller(
+    ...     EarlierSelf(student),
+    ...     student,
+    ...     LogitsDistillation(1.0, "categorical_crossentropy"),
+    ...     student_loss_weight=keras.optimizers.schedules.PolynomialDecay(1.0, 8, 0.2),
+    ... )
+    >>> distiller.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+    >>> history = distiller.fit(
+    ...     np.ones((8, 4)),
+    ...     np.zeros(8, "int32"),
+    ...     epochs=8,
+    ...     verbose=0,
+    ...     callbacks=[keras_kd.callbacks.RefreshTeacher()],
+    ... )
+    >>> len(history.history["loss"])
+    8
+
+    Reference: Kim et al., 2021, PS-KD, arXiv:2006.12000. They store the answers of the
+    last epoch for each image; here the model of that epoch answers, at the price of a
+    forward pass, and sees the augmented image of this epoch, as the student does.
+    """
+
+    changes = True
+
+    def __init__(self, student: keras.Model, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", student.dtype_policy)
+        super().__init__(autocast=False, **kwargs)
+        self.model = copy_of(student)
+        self.trainable = False
+        self.built = True
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Return the earlier model's answer, always in inference mode."""
+        del training
+        return self.model(inputs, training=False)
+
+    def refresh(self, student: keras.Model) -> None:
+        """Copy the student's weights of this moment."""
+        for mine, new in zip(self.model.weights, student.weights, strict=True):
+            # A buffer of its own: JAX destroys the student's in its next step.
+            mine.assign(keras.ops.copy(new.value))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "student": keras.saving.serialize_keras_object(self.model),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        student = keras.saving.deserialize_keras_object(
+            config["student"], custom_objects
+        )
+        return cls(**{**config, "student": student})

@@ -1,0 +1,206 @@
+"""What a private run gives away, and to whom."""
+
+import builtins
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_kd import recipes
+from tests.recipes.settings import build, data, training
+from tests.recipes.test_recipes import Interruption, Stop
+from tests.training.helpers import assert_same, values_of
+
+dp_accounting = pytest.importorskip("dp_accounting")
+
+
+def run(folder, made=None, **changes):
+    settings = {
+        "classes": 4,
+        "num_teachers": 4,
+        "scale": 0.5,
+        "delta": 1e-3,
+        "verbose": 0,
+        **changes,
+    }
+    public = settings.pop("public", data(40, seed=8)[0])
+    return recipes.pate(
+        build, build, public, made or training(), directory=folder, **settings
+    )
+
+
+def pld_epsilon(event, count, delta):
+    """Return what another accountant of the library says: tighter, and slower."""
+    from dp_accounting import pld
+
+    accountant = pld.PLDAccountant()
+    accountant.compose(dp_accounting.SelfComposedDpEvent(event, count))
+    return accountant.get_epsilon(delta)
+
+
+@pytest.mark.parametrize("scale", [20.0, 40.0])
+def test_epsilon_against_the_formula_and_another_accountant(scale):
+    """An ε that is too small is a promise that is broken."""
+    count, delta = 100, 1e-5
+    got = recipes.privacy_spent(count, scale=scale, delta=delta)
+    # Gaussian mechanism of sensitivity √2, composed: RDP α · count / scale², turned
+    # into (ε, δ) by the classical bound, for the best α.
+    orders = np.concatenate([np.arange(1.01, 10, 0.01), np.arange(10, 200)])
+    classical = (orders * count / scale**2 + math.log(1 / delta) / (orders - 1)).min()
+    tight = pld_epsilon(
+        dp_accounting.GaussianDpEvent(scale / math.sqrt(2)), count, delta
+    )
+    assert tight <= got <= classical
+    assert got < 1.25 * tight
+
+
+def test_epsilon_of_laplace_noise():
+    """One answer by Laplace noise of scale b costs at most 2 / b."""
+    spent = [
+        recipes.privacy_spent(count, noise="laplace", scale=20.0, delta=1e-5)
+        for count in (1, 100)
+    ]
+    event = dp_accounting.LaplaceDpEvent(10.0)
+    for got, count in zip(spent, (1, 100), strict=True):
+        tight = pld_epsilon(event, count, 1e-5)
+        assert tight <= got < 1.25 * tight
+        assert got < 1.05 * count * 2 / 20.0
+
+
+def test_checks_against_the_threshold_cost_too():
+    """Refused queries tell something as well."""
+    one = recipes.privacy_spent(10, scale=20.0, delta=1e-5)
+    both = recipes.privacy_spent(
+        10, scale=20.0, delta=1e-5, queries=1000, threshold_scale=50.0
+    )
+    assert both > one
+    only = recipes.privacy_spent(
+        0, scale=20.0, delta=1e-5, queries=1000, threshold_scale=50.0
+    )
+    tight = pld_epsilon(dp_accounting.GaussianDpEvent(50.0), 1000, 1e-5)
+    assert tight <= only < 1.25 * tight
+
+
+def test_the_noise_is_as_large_as_it_says():
+    """With less noise the reported ε would be another's."""
+    random = np.random.default_rng(0)
+    votes = np.tile(np.array([[12, 10]]), (40000, 1))
+    for noise, deviation in (("gaussian", 3.0), ("laplace", 3.0 * math.sqrt(2))):
+        _, labels = recipes.noisy_labels(votes, noise=noise, scale=3.0, random=random)
+        share = (labels == 0).mean()
+        draws = np.random.default_rng(1)
+        draw = draws.normal if noise == "gaussian" else draws.laplace
+        gap = draw(0, 3.0, 400000) - draw(0, 3.0, 400000)
+        assert share == pytest.approx((gap > -2).mean(), abs=0.01)
+        assert gap.std() == pytest.approx(deviation * math.sqrt(2), rel=0.02)
+    answered, _ = recipes.noisy_labels(
+        votes, scale=1.0, threshold=13.0, threshold_scale=2.0, random=random
+    )
+    assert answered.mean() == pytest.approx(
+        0.5 * math.erfc(0.5 / math.sqrt(2)), abs=0.01
+    )
+
+
+def test_two_draws_differ():
+    """Noise that can be repeated can be subtracted."""
+    votes = np.full((200, 4), 3)
+    first, second = (recipes.noisy_labels(votes, scale=1.0)[1] for _ in range(2))
+    assert (first != second).any()
+
+
+def test_the_student_learns_and_reports_its_epsilon(tmp_path):
+    """The ε of a student is that of the answers it was taught by."""
+    x, y = data(400, seed=3)
+    private = data(600, seed=4)
+    made = training(x=private[0], y=private[1], epochs=12)
+    public = data(300, seed=8)[0]
+    student = run(tmp_path, made, public=public, threshold=2.0, threshold_scale=0.5)
+    assert (student.student.predict(x, verbose=0).argmax(-1) == y).mean() > 0.8
+    wanted = recipes.privacy_spent(
+        len(student.labels),
+        scale=0.5,
+        delta=1e-3,
+        queries=300,
+        threshold_scale=0.5,
+    )
+    assert student.epsilon == wanted > 0
+    assert student.answered.sum() == len(student.labels)
+
+
+def test_no_private_label_reaches_the_student(tmp_path, monkeypatch):
+    """One planted label, of a class that nobody else has, must leave no trace."""
+    x, y = data(80, seed=4)
+    y = y % 3
+    secret = 3
+    y[17] = secret
+    seen = []
+    fit = keras.Model.fit
+
+    def spy(model, batches, **arguments):
+        seen.append((batches.x, batches.y))
+        return fit(model, batches, **arguments)
+
+    monkeypatch.setattr(keras.Model, "fit", spy)
+    made = training(x=x, y=y, epochs=30)
+    public = data(40, seed=8)[0]
+    result = run(tmp_path, made, public=public, scale=0.1)
+    *teachers, (student_x, student_y) = seen
+    rows = [row.tobytes() for part, _ in teachers for row in part]
+    # Each private example trains one teacher; so does the planted one.
+    assert sorted(rows) == sorted(row.tobytes() for row in x)
+    assert sum((labels == secret).any() for _, labels in teachers) == 1
+    # The student sees public inputs, and as labels the noisy votes alone.
+    np.testing.assert_array_equal(student_x, public[result.answered])
+    np.testing.assert_array_equal(student_y, result.labels)
+    assert not {row.tobytes() for row in student_x} & set(rows)
+    assert secret not in result.labels
+    answers = result.student.predict(x, verbose=0)
+    assert (answers.argmax(-1) != secret).all()
+
+
+def test_an_interrupted_run_asks_no_second_time(tmp_path):
+    """New noise after an interruption would spend the privacy twice, unnoticed."""
+    Stop.left = 13  # in the student's second epoch, after four teachers
+    with pytest.raises(Interruption):
+        run(tmp_path, training(callbacks=lambda: [Stop()]))
+    votes = (tmp_path / "votes.npz").read_bytes()
+    first = run(tmp_path)
+    assert (tmp_path / "votes.npz").read_bytes() == votes
+    second = run(tmp_path)
+    assert_same(values_of(first.student.weights), values_of(second.student.weights))
+    np.testing.assert_array_equal(first.labels, second.labels)
+
+
+def test_without_the_accountant(monkeypatch, tmp_path):
+    """The message must name the command before hours of training are lost."""
+    real = builtins.__import__
+
+    def missing(name, *args, **kwargs):
+        if name.startswith("dp_accounting"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ImportError, match=r"pip install 'keras-kd\[private\]'"):
+        run(tmp_path)
+
+
+def test_malformed(tmp_path):
+    """A setting that gives no privacy must not run."""
+    for changes, message in (
+        ({"scale": 0.0}, "`scale` must be a number above 0"),
+        ({"delta": 0.0}, "`delta` must be between 0 and 1"),
+        ({"noise": "uniform"}, "`noise` must be one of"),
+        ({"threshold": 3.0}, "`threshold_scale` must be a number above 0"),
+        ({"num_teachers": 1}, "`num_teachers` must be an integer"),
+        ({"num_teachers": 1000}, "`num_teachers` must be no larger"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(tmp_path, **changes)
+    with pytest.raises(ValueError, match="`threshold` must be low enough"):
+        run(tmp_path, training(epochs=1), threshold=1e6, threshold_scale=1.0)
+    with pytest.raises(ValueError, match="`queries` must be given together"):
+        recipes.privacy_spent(1, scale=1.0, delta=0.1, queries=3)
+    with pytest.raises(ValueError, match="`answered` must be an integer"):
+        recipes.privacy_spent(-1, scale=1.0, delta=0.1)
