@@ -51,6 +51,43 @@ def emoji(size: int = 32) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return images, arrays["google"]["y"]
 
 
+def emoji_entries() -> list[dict[str, str]]:
+    """Return the name and the subgroup of each emoji, in the order of `emoji`.
+
+    Raises:
+        RuntimeError: The package cannot be had, or is not the published one.
+    """
+    path = CACHE / f"emoji-{VERSION}-entries.json"
+    if not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as work:
+            package = _package("google", Path(work))
+            with tarfile.open(package) as archive:
+                entries = _entries(archive)
+            kept = [{k: e[k] for k in ("name", "subcategory")} for e in entries]
+            part = Path(work) / "entries.json"
+            part.write_text(json.dumps(kept))
+            shutil.move(part, path)
+    return list(json.loads(path.read_text()))
+
+
+def _package(vendor: str, work: Path) -> Path:
+    """Return the downloaded package of a vendor, checked."""
+    package = _packed(f"emoji-datasource-{vendor}@{VERSION}", work)
+    if hashlib.sha256(package.read_bytes()).hexdigest() != VENDORS[vendor]:
+        raise RuntimeError(
+            f"{package.name} must be the published package. Received: another content."
+        )
+    return package
+
+
+def _entries(archive: tarfile.TarFile) -> list[dict[str, Any]]:
+    """Return the entries that all vendors have a picture of."""
+    found: Any = archive.extractfile("package/emoji.json")
+    entries = json.loads(found.read())
+    return [e for e in entries if all(e[f"has_img_{v}"] for v in VENDORS)]
+
+
 def _shrunk(pixels: np.ndarray, size: int) -> np.ndarray:
     step = pixels.shape[1] // size
     blocks = pixels.reshape(len(pixels), size, step, size, step, 3)
@@ -62,15 +99,8 @@ def _fetch(folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=CACHE) as work:
         found = Path(work) / "arrays"
         found.mkdir()
-        for vendor, digest in VENDORS.items():
-            name = f"emoji-datasource-{vendor}"
-            package = _packed(f"{name}@{VERSION}", Path(work))
-            if hashlib.sha256(package.read_bytes()).hexdigest() != digest:
-                raise RuntimeError(
-                    f"{package.name} must be the published package. Received: another "
-                    "content."
-                )
-            x, y = _read(package, vendor)
+        for vendor in VENDORS:
+            x, y = _read(_package(vendor, Path(work)))
             np.savez_compressed(found / f"{vendor}.npz", x=x, y=y)
         # The last step, so that a folder that exists is whole.
         shutil.move(found, folder)
@@ -94,16 +124,11 @@ def _packed(name: str, work: Path) -> Path:
     return work / done.stdout.split()[-1]
 
 
-def _read(package: Path, vendor: str) -> tuple[np.ndarray, np.ndarray]:
+def _read(package: Path) -> tuple[np.ndarray, np.ndarray]:
     from PIL import Image  # comes with matplotlib, of the extra [report]
 
     with tarfile.open(package) as archive:
-
-        def content(path: str) -> Any:
-            return archive.extractfile(f"package/{path}").read()
-
-        entries = json.loads(content("emoji.json"))
-        wanted = [e for e in entries if all(e[f"has_img_{v}"] for v in VENDORS)]
+        wanted = _entries(archive)
         files = {e["image"] for e in wanted}
         pictures = {}
         # In the order of the archive: seeking back would unpack it anew each time.

@@ -1,0 +1,126 @@
+"""What a step costs with several teachers, an averaged one, or peers.
+
+    KERAS_BACKEND=jax python -m benchmarks.regime_steps --json regime-steps-jax.json
+
+Models and clock are those of `benchmarks.method_steps`. Each regime is measured by
+turns with the parts that it cannot do without:
+
+- ensemble of 3: the student's own training step and three inferences of a teacher;
+- moving average: the student's own training step and one inference of the student;
+- mutual learning of 2: the training steps of two students, each by itself.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_kd
+from benchmarks import timing
+from benchmarks.method_steps import Steps, arguments
+from keras_kd import teachers
+
+TARGETS = {"ensemble_of_3": 1.05, "moving_average": 1.05, "mutual_learning": 1.05}
+Parts = dict[str, tuple[Callable[[], float], int]]
+
+
+class RegimeSteps(Steps):
+    """Makes each regime, and the parts that its floor adds up."""
+
+    def student(self) -> keras.Model:
+        """Return an untrained student."""
+        return self.model(self.options.depths[0])
+
+    def inference(self, model: keras.Model) -> timing.Inference:
+        """Return the inference of a model on the batches."""
+        options = self.options
+        return timing.Inference(model, self.x, options.batch_size, options.clock)
+
+    def ensemble_of_3(self) -> tuple[timing.Training, Parts]:
+        """Return soft targets of three teachers."""
+        members = [self.model(self.options.depths[1]) for _ in range(3)]
+        distiller = keras_kd.Distiller(
+            teachers.Ensemble(members, temperature=4.0),
+            self.student(),
+            keras_kd.LogitsDistillation(4.0),
+        )
+        own = self.training(self.student(), self.x)
+        parts = {"student": (own, 1), "teacher": (self.inference(members[0]), 3)}
+        return self.training(distiller, self.x), parts
+
+    def moving_average(self) -> tuple[timing.Training, Parts]:
+        """Return a student beside its average."""
+        student = self.student()
+        distiller = keras_kd.Distiller(
+            teachers.MovingAverage(student), student, keras_kd.LogitsDistillation(1.0)
+        )
+        own = self.training(self.student(), self.x)
+        parts = {"student": (own, 1), "average": (self.inference(self.student()), 1)}
+        return self.training(distiller, self.x), parts
+
+    def mutual_learning(self) -> tuple[timing.Training, Parts]:
+        """Return two peers, the second deeper, with an optimizer each."""
+        small, large = self.student(), self.model(self.options.depths[0] + 2)
+        group = teachers.PeerGroup([small, large])
+        distiller = keras_kd.Distiller(
+            None, group, keras_kd.losses.MutualDistillation(), None, 1.0,
+            distillation_weight=1.0,
+        )  # fmt: skip
+        together = self.training(distiller, self.x)
+        distiller.compile(
+            keras_kd.optimizers.PerPart(
+                {f"peers[{place}]": keras.optimizers.Adam() for place in range(2)}
+            ),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        parts = {
+            "small": (self.training(self.student(), self.x), 1),
+            "large": (
+                self.training(self.model(self.options.depths[0] + 2), self.x),
+                1,
+            ),
+        }
+        return together, parts
+
+
+def measure(steps: RegimeSteps, name: str) -> dict[str, Any]:
+    """Return the ratio to the floor of a regime, by rounds."""
+    regime, parts = getattr(steps, name)()
+    timers = {"regime": regime, **{part: timer for part, (timer, _) in parts.items()}}
+    figures = timing.interleaved(timers, steps.options.rounds)
+    seconds = {part: np.array(values) for part, values in figures.items()}
+    floor = sum(count * seconds[part] for part, (_, count) in parts.items())
+    return timing.summary(seconds["regime"] / floor)
+
+
+def main() -> None:
+    """Measure, print the table, and write the figures."""
+    options: argparse.Namespace = arguments()
+    keras.utils.set_random_seed(0)
+    steps = RegimeSteps(options)
+    ratios = {}
+    print("| regime | over its parts (quartiles) | target |\n|---|---:|---:|")
+    for name, target in TARGETS.items():
+        ratio = ratios[name] = measure(steps, name)
+        shown = "{median:.3f} ({low:.3f}–{high:.3f})".format(**ratio)
+        print(f"| {name} | {shown} | {target} |", flush=True)
+        keras.backend.clear_session()
+    print(
+        f"{timing.BACKEND} on {timing.device_name()}, {options.clock} clock, "
+        f"{timing.versions()}."
+    )
+    if options.json:
+        report = {
+            "backend": timing.BACKEND,
+            "device": timing.device_name(),
+            "versions": timing.versions(),
+            "ratios": ratios,
+        }
+        options.json.write_text(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()

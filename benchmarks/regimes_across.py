@@ -1,0 +1,229 @@
+"""Regimes across modalities, tasks and domains: emoji, their names, two vendors."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_kd
+from benchmarks.emoji import emoji, emoji_entries
+from benchmarks.methods import STUDENT_WIDTHS, TEACHER_WIDTHS, convnet, train
+from benchmarks.regimes_setup import Regime, Setup, image
+from benchmarks.tasks import TASKS
+
+WORDS = 600
+
+
+@cache
+def _task() -> Any:
+    return TASKS["emoji"]()
+
+
+@cache
+def _split() -> list[np.ndarray]:
+    """Return the rows to learn from, to choose on and to test, as in the task."""
+    _, y = emoji()
+    return np.split(np.random.default_rng(0).permutation(len(y)), [1_000, 1_200])
+
+
+@cache
+def words() -> np.ndarray:
+    """Return which of the most frequent words each emoji's name has."""
+    names = [
+        entry["name"].lower().replace("-", " ").split() for entry in emoji_entries()
+    ]
+    learn, _, _ = _split()
+    seen, counts = np.unique(
+        [word for row in learn for word in set(names[row])], return_counts=True
+    )
+    known = list(seen[np.argsort(-counts, kind="stable")][:WORDS])
+    table = np.zeros((len(names), len(known)), "float32")
+    for row, name in enumerate(names):
+        for word in name:
+            if word in known:
+                table[row, known.index(word)] = 1.0
+    return table
+
+
+@cache
+def subgroups() -> np.ndarray:
+    """Return the subgroup of each emoji: finer classes than the groups."""
+    kinds = [entry["subcategory"] for entry in emoji_entries()]
+    return np.unique(kinds, return_inverse=True)[1].astype("int32")
+
+
+def _reader(units: int = 10) -> keras.Model:
+    """Return a classifier of names."""
+    return keras.Sequential(
+        [
+            keras.Input((words().shape[1],)),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(128, "relu"),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(units, name="logits"),
+        ]
+    )
+
+
+def _vendor(vendor: str, rows: np.ndarray) -> np.ndarray:
+    return emoji()[0][vendor][rows]
+
+
+def _accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
+    return float(100 * (model.predict(x, 500, verbose=0).argmax(-1) == y).mean())
+
+
+def _tested(student: keras.Model, vendor: str = "google") -> float:
+    *_, rows = _split()
+    return _accuracy(student, _vendor(vendor, rows), emoji()[1][rows])
+
+
+def _student() -> keras.Model:
+    return convnet(STUDENT_WIDTHS, _task(), "student")
+
+
+def pictures_alone(setup: Setup, seed: int, folder: Path) -> float:
+    """A student of Google's pictures, labels alone."""
+    student = _student()
+    train(student, *_task().student, _task().epochs, seed)
+    return _tested(student)
+
+
+def taught_by_pictures(setup: Setup, seed: int, folder: Path) -> float:
+    """The same, taught by a larger network that saw the same pictures."""
+    teacher = convnet(TEACHER_WIDTHS, _task(), "teacher")
+    train(teacher, *_task().student, _task().epochs, seed)
+    student = _student()
+    model = keras_kd.Distiller(
+        teacher, student, keras_kd.LogitsDistillation(4.0), [0.9], 0.1,
+        distillation_weight=1.0,
+    )  # fmt: skip
+    train(model, *_task().student, _task().epochs, seed)
+    return _tested(student)
+
+
+def taught_by_words(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
+    """A student of pictures, taught by a reader of the names of the same emoji."""
+    learn, _, test = _split()
+    labels = emoji()[1]
+    teacher = _reader()
+    train(teacher, words()[learn], labels[learn], 20, seed)
+    student = _student()
+    model = keras_kd.Distiller(
+        teacher, student, keras_kd.LogitsDistillation(4.0), [0.9], 0.1,
+        distillation_weight=1.0,
+        teacher_inputs=lambda x: x["words"],
+        student_inputs=image,
+    )  # fmt: skip
+    inputs = {"image": _vendor("google", learn), "words": words()[learn]}
+    train(model, inputs, labels[learn], _task().epochs, seed)
+    return {
+        "test": _tested(student),
+        "its teacher": _accuracy(teacher, words()[test], labels[test]),
+    }
+
+
+def readers_alone(setup: Setup, seed: int, folder: Path) -> float:
+    """A reader of names, labels alone."""
+    learn, _, test = _split()
+    labels = emoji()[1]
+    student = _reader()
+    train(student, words()[learn], labels[learn], _task().epochs, seed)
+    return _accuracy(student, words()[test], labels[test])
+
+
+def words_by_pictures(setup: Setup, seed: int, folder: Path) -> float:
+    """A reader of names, taught by a network that sees the pictures."""
+    learn, _, test = _split()
+    labels = emoji()[1]
+    teacher, student = convnet(TEACHER_WIDTHS, _task(), "teacher"), _reader()
+    train(teacher, *_task().student, _task().epochs, seed)
+    model = keras_kd.Distiller(
+        teacher, student, keras_kd.LogitsDistillation(4.0), [0.9], 0.1,
+        distillation_weight=1.0,
+        teacher_inputs=image,
+        student_inputs=lambda x: x["words"] if isinstance(x, dict) else x,
+    )  # fmt: skip
+    inputs = {"image": _vendor("google", learn), "words": words()[learn]}
+    train(model, inputs, labels[learn], _task().epochs, seed)
+    return _accuracy(student, words()[test], labels[test])
+
+
+def other_vendor(setup: Setup, seed: int, folder: Path) -> float:
+    """The student of Google's pictures, tested on Twitter's."""
+    student = _student()
+    train(student, *_task().student, _task().epochs, seed)
+    return _tested(student, "twitter")
+
+
+def unlabelled_vendor(setup: Setup, seed: int, folder: Path) -> float:
+    """A student of Twitter's pictures without a label, taught on Google's of the same.
+
+    The teacher is a student of Google's pictures: it knows no more than `other_vendor`.
+    """
+    teacher = _student()
+    train(teacher, *_task().student, _task().epochs, seed)
+    learn, choose, _ = _split()
+    rows = np.concatenate([learn, choose])
+    student = _student()
+    model = keras_kd.Distiller(
+        teacher,
+        student,
+        keras_kd.LogitsDistillation(2.0),
+        student_loss_weight=0.0,
+        teacher_inputs=lambda x: x["google"],
+        student_inputs=lambda x: x["twitter"] if isinstance(x, dict) else x,
+    )
+    inputs = {vendor: _vendor(vendor, rows) for vendor in ("google", "twitter")}
+    # The labels have weight 0; Keras's loss wants some to be there.
+    train(model, inputs, np.zeros(len(rows), "int32"), _task().epochs, seed)
+    return _tested(student, "twitter")
+
+
+def other_task(setup: Setup, seed: int, folder: Path) -> float:
+    """A student of ten groups, with the features of a teacher of 99 subgroups."""
+    learn, *_ = _split()
+    body = convnet(TEACHER_WIDTHS, _task(), "body")
+    head = keras.layers.Dense(int(subgroups().max()) + 1, name="subgroups")
+    teacher = keras.Model(body.input, head(body.get_layer("embedding").output))
+    train(teacher, _vendor("google", learn), subgroups()[learn], _task().epochs, seed)
+    student = _student()
+    model = keras_kd.Distiller(
+        teacher,
+        student,
+        keras_kd.FeatureDistillation("mse", "embedding", "embedding"),
+        [1.0],
+        1.0,
+        distillation_weight=1.0,
+    )
+    train(model, *_task().student, _task().epochs, seed)
+    return _tested(student)
+
+
+REGIMES = (
+    Regime("pictures_alone", "across", 1, pictures_alone, reference=True),
+    Regime("kd_by_pictures", "across", 1, taught_by_pictures, reference=True),
+    Regime(
+        "pictures_by_words", "across", 1, taught_by_words, "pictures_alone",
+        "kd_by_pictures",
+        note="modalities: a student of pictures, a teacher of the emoji's names; all "
+        "saw the same 1,000 emoji",
+    ),
+    Regime("words_alone", "across", 1, readers_alone, reference=True),
+    Regime(
+        "words_by_pictures", "across", 1, words_by_pictures, "words_alone", None,
+        note="modalities, the other way round",
+    ),
+    Regime("vendor_unseen", "across", 1, other_vendor, reference=True),
+    Regime(
+        "vendor_unlabelled", "across", 2, unlabelled_vendor, "vendor_unseen", None,
+        note="domains: Twitter's pictures without labels, the teacher sees Google's; "
+        "alone is that teacher itself",
+    ),
+    Regime(
+        "features_of_subgroups", "across", 1, other_task, "pictures_alone",
+        "kd_by_pictures", note="tasks: the teacher knows 99 subgroups, no group",
+    ),
+)  # fmt: skip
