@@ -368,7 +368,7 @@ class Distiller(
             distillation += step.values[key] * term
         total = task_weight * task + weight * distillation + penalty
         if step.training and self.splits_gradients and not step.checks:
-            self.on_task_part(task_weight * task + penalty, step)
+            total = self.on_task_part(task_weight * task + penalty, total, step)
         parts = {
             self.student_loss_tracker: task,
             self.distillation_loss_tracker: distillation,

@@ -73,13 +73,23 @@ class SharedTrainer(Trainer):
         """Whether the optimizer wants the gradient of the task apart."""
         return False
 
-    def on_task_part(self, part: Any, step: Any) -> None:
+    def on_task_part(self, part: Any, total: Any, step: Any) -> Any:
         """Take the part of the loss that is the task's, in a step that splits them.
 
         Args:
             part: Scalar tensor.
+            total: Scalar tensor, the whole loss.
             step: What `open_step` has opened.
+
+        Returns:
+            The whole loss to go backwards from.
         """
+        raise NotImplementedError
+
+    @property
+    def scale_adapts(self) -> bool:
+        """Whether gradients that are not finite make the optimizer scale less."""
+        return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
 
     def give_task_gradients(self, gradients: Sequence[Any], scale: Any) -> None:
         """Hand the gradients of the task to the optimizer, for this step.
@@ -224,6 +234,42 @@ def move_each_towards(
             by = keras.ops.cast(share, variable.dtype)
             new = variable.value + by * (new - variable.value)
         variable.assign(new)
+
+
+def all_finite(gradients: Sequence[Any]) -> Any:
+    """Return whether all gradients are finite, as a scalar tensor."""
+    ops = keras.ops
+    given = [gradient for gradient in gradients if gradient is not None]
+    checks = [ops.all(ops.isfinite(gradient)) for gradient in given]
+    return ops.all(ops.convert_to_tensor(checks, "bool"))
+
+
+def failing_unless(finite: Any, loss: Any) -> Any:
+    """Return `loss` with a gradient of NaN where another is not finite.
+
+    Where the task and the distillation pull against each other, the gradient of their
+    sum is finite when that of the task alone has already overflowed: the optimizer
+    must skip this step too.
+
+    Args:
+        finite: Scalar tensor of type bool.
+        loss: Scalar tensor.
+
+    Returns:
+        Scalar tensor.
+    """
+    ops = keras.ops
+
+    @ops.custom_gradient
+    def guarded(value: Any) -> Any:
+        def gradient(*values: Any, upstream: Any = None) -> Any:
+            if upstream is None:
+                (upstream,) = values
+            return ops.where(finite, upstream, ops.full_like(upstream, float("nan")))
+
+        return value * 1.0, gradient
+
+    return guarded(loss)
 
 
 def is_lost(variable: keras.Variable) -> bool:

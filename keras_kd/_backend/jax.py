@@ -13,6 +13,7 @@ import numpy as np
 from keras_kd._backend.common import (
     KeptValues,
     SharedTrainer,
+    all_finite,
     is_lost,
     move_each_towards,
     no_scope,
@@ -91,9 +92,10 @@ class DistillationTrainer(SharedTrainer):
                 logs, state = super().train_step(state, batch)
             return logs, self._updated(state) if self.acts_after_update else state
 
-    def on_task_part(self, part: Any, step: Any) -> None:
+    def on_task_part(self, part: Any, total: Any, step: Any) -> Any:
         del step
         self._task_part = part
+        return total
 
     def _split_train_step(self, state: Any, batch: Any) -> Any:
         """Do what Keras's step does, but go backwards from two losses."""
@@ -119,7 +121,12 @@ class DistillationTrainer(SharedTrainer):
         both, pullback, aux = jax.vjp(losses, trainable, has_aux=True)
         one, zero = jnp.ones_like(both[0]), jnp.zeros_like(both[1])
         (gradients,) = pullback((one, zero))
-        self.give_task_gradients(pullback((zero, one))[0], scale)
+        (of_task,) = pullback((zero, one))
+        if self.scale_adapts:
+            # The step is skipped, too, where the task's gradient alone overflows.
+            finite = all_finite(of_task)
+            gradients = [jnp.where(finite, g, jnp.nan) for g in gradients]
+        self.give_task_gradients(of_task, scale)
         self._task_part = None  # a tracer must not outlive its trace
         loss, y_pred, non_trainable, metrics = aux
         trainable, optimizer_values = self.optimizer.stateless_apply(

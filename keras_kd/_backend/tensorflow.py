@@ -9,6 +9,8 @@ import tensorflow as tf
 from keras_kd._backend.common import (
     KeptValues,
     SharedTrainer,
+    all_finite,
+    failing_unless,
     first_batch_of,
     move_each_towards,
     no_scope,
@@ -55,7 +57,7 @@ class DistillationTrainer(SharedTrainer):
             self.after_update()
             return logs
 
-    def on_task_part(self, part: Any, step: Any) -> None:
+    def on_task_part(self, part: Any, total: Any, step: Any) -> Any:
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
             raise ValueError(
                 "An optimizer that wants the task's gradient apart, as "
@@ -69,6 +71,9 @@ class DistillationTrainer(SharedTrainer):
                 scaled, [variable.value for variable in self.trainable_variables]
             )
         self.give_task_gradients(gradients, scale)
+        if self.scale_adapts:
+            return failing_unless(all_finite(gradients), total)
+        return total
 
     def test_step(self, data: Any) -> Any:
         data = self.prepare_batch(data)

@@ -10,6 +10,8 @@ import torch
 from keras_kd._backend.common import (
     KeptValues,
     SharedTrainer,
+    all_finite,
+    failing_unless,
     preserving,
     tracing_frames,
 )
@@ -51,14 +53,19 @@ def move_towards(
 class DistillationTrainer(SharedTrainer):
     """Reads frozen variables where they are."""
 
-    def on_task_part(self, part: Any, step: Any) -> None:
+    def on_task_part(self, part: Any, total: Any, step: Any) -> Any:
         del step
         values = [variable.value for variable in self.trainable_variables]
         scale = self.optimizer.scale_loss(torch.ones_like(part))
-        gradients = torch.autograd.grad(
-            part * scale, values, retain_graph=True, allow_unused=True
-        )
+        gradients: Sequence[Any] = [None] * len(values)
+        if part.requires_grad:  # there may be no task
+            gradients = torch.autograd.grad(
+                part * scale, values, retain_graph=True, allow_unused=True
+            )
         self.give_task_gradients(gradients, scale)
+        if self.scale_adapts:
+            return failing_unless(all_finite(gradients), total)
+        return total
 
     def train_step(self, data: Any) -> Any:
         step = self.optimizer.iterations if self.optimizer.built else 0

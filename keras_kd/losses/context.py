@@ -59,6 +59,18 @@ class StepContext:
                 )
         return keep
 
+    def leave_out(self, places: Any) -> None:
+        """Leave examples or tokens out of the mean of the loss, as a mask does.
+
+        Args:
+            places: Boolean tensor of shape `(batch,)` or `(batch, length)`, for a loss
+                that reads one output of the teacher.
+        """
+        kept = ops.logical_not(places)
+        if self.teacher_mask is not None:
+            kept = ops.logical_and(ops.cast(self.teacher_mask, "bool"), kept)
+        self.teacher_mask = kept
+
     def value(self, owner: Any, name: str) -> Any:
         """Return the present value of a hyperparameter of `owner`.
 

@@ -1,5 +1,6 @@
 """Momentum that lets distillation lead over the task."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -7,6 +8,18 @@ from keras import ops
 
 from keras_kd import _backend
 from keras_kd.hyperparameters import check_scalar
+
+_REFUSED = ("clipnorm", "clipvalue", "global_clipnorm", "gradient_accumulation_steps")
+
+
+@dataclass
+class _Step:
+    """The task's gradients, by the places of their variables, in the present update.
+
+    An object and no dict, which Keras would wrap and look for variables in.
+    """
+
+    gradients: dict[int, Any] = field(default_factory=dict)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -19,7 +32,8 @@ class DistillationOriented(keras.optimizers.Optimizer):
     student follow its teacher first. With Δ = 0 it is plain momentum.
 
     A Distiller that is compiled with it goes backwards twice in each step, from the
-    task and from the whole loss; there is still one forward pass.
+    task and from the whole loss; there is still one forward pass. TensorFlow trains on
+    one replica only.
 
     Args:
         learning_rate: Number, or a `LearningRateSchedule`. Defaults to 0.01.
@@ -29,7 +43,7 @@ class DistillationOriented(keras.optimizers.Optimizer):
         name: The name. Defaults to "distillation_oriented".
         **kwargs: Those of `keras.optimizers.Optimizer`. `clipnorm` and the like would
             act on the sum of the two gradients alone and are refused, as is gradient
-            accumulation.
+            accumulation. `weight_decay` is Keras's, apart from the momenta.
 
     Raises:
         ValueError: An argument is none of these, or, in the first step, there is no
@@ -39,7 +53,9 @@ class DistillationOriented(keras.optimizers.Optimizer):
     >>> DistillationOriented(0.05, delta=0.09).delta
     0.09
 
-    Reference: Zhao et al., 2023, arXiv:2307.08436.
+    Reference: Zhao et al., 2023, arXiv:2307.08436. The authors' code adds the decay
+    λ · θ to g; regularisers `keras.regularizers.L2(λ / 2)` do the same. It takes μ for
+    variables with one kind of gradient, as projectors; here these keep μ ± Δ.
     """
 
     def __init__(
@@ -50,8 +66,7 @@ class DistillationOriented(keras.optimizers.Optimizer):
         name: str = "distillation_oriented",
         **kwargs: Any,
     ) -> None:
-        refused = ("clipnorm", "clipvalue", "global_clipnorm")
-        for argument in (*refused, "gradient_accumulation_steps"):
+        for argument in _REFUSED:
             if kwargs.get(argument) is not None:
                 raise ValueError(
                     f"`{argument}` must be None: it would change the sum of the two "
@@ -62,8 +77,9 @@ class DistillationOriented(keras.optimizers.Optimizer):
         check_scalar("delta", delta, minimum=0, maximum=min(momentum, 1.0 - momentum))
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum, self.delta = float(momentum), float(delta)
-        # Given by the Distiller's step, one for each variable, in their order.
+        # Given by the Distiller's step, in the order of the variables that it trains.
         self.task_gradients: list[Any] | None = None
+        self._step = _Step()
 
     def build(self, variables: Any) -> None:
         """Create the two momenta of each variable."""
@@ -73,17 +89,34 @@ class DistillationOriented(keras.optimizers.Optimizer):
             for name in ("task_momentum", "distillation_momentum")
         )
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Update one variable."""
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Update the variables by the gradients and those of the task."""
         if self.task_gradients is None:
             raise ValueError(
                 "DistillationOriented needs the gradient of the task apart. Received: "
                 "a model that gives one gradient only. Train it by a "
                 "`keras_kd.Distiller`."
             )
+        places: Any = range(len(self.task_gradients))
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+            if not self.built:
+                self.build(trainable_variables)
+            # Fewer than it was built for, where a layer was frozen since.
+            places = [_backend.place_of(self, v) for v in trainable_variables]
+        given = zip(places, self.task_gradients, strict=True)
+        self._step.gradients = dict(given)
+        try:
+            super().apply(grads, trainable_variables)
+        finally:
+            # As large as the student, and no tracer may outlive its trace.
+            self.task_gradients, self._step.gradients = None, {}
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one variable."""
         place = _backend.place_of(self, variable)
         total = ops.cast(gradient, variable.dtype)
-        of_task = self.task_gradients[place]
+        of_task = self._step.gradients[place]
         of_task = (
             ops.zeros_like(total) if of_task is None else ops.cast(of_task, total.dtype)
         )
@@ -97,12 +130,7 @@ class DistillationOriented(keras.optimizers.Optimizer):
         self.assign_sub(variable, rate * (task + distillation))
 
     def get_config(self) -> dict[str, Any]:
-        config = {
-            **super().get_config(),
-            "momentum": self.momentum,
-            "delta": self.delta,
-        }
-        refused = ("clipnorm", "clipvalue", "global_clipnorm")
-        for argument in (*refused, "gradient_accumulation_steps", "loss_scale_factor"):
-            config.pop(argument, None)
-        return config
+        config = super().get_config()
+        for argument in _REFUSED:
+            del config[argument]
+        return {**config, "momentum": self.momentum, "delta": self.delta}

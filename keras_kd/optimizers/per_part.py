@@ -1,22 +1,27 @@
 """An optimizer for each part of a student that is made of several."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+from keras import ops
 
+from keras_kd import _backend
 from keras_kd.layer_paths import find_layer
 
 
 @dataclass
 class _Routes:
-    """Which optimizer trains which variables.
+    """Which optimizer trains which variables of which model.
 
     An object and no list, which Keras would take for a state of the optimizer.
     """
 
-    variables: list[Any]
-    groups: list[tuple[keras.optimizers.Optimizer, list[Any]]]
+    model: Any = None
+    variables: list[Any] = field(default_factory=list)
+    groups: list[tuple[keras.optimizers.Optimizer, list[Any]]] = field(
+        default_factory=list
+    )
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -27,18 +32,20 @@ class PerPart(keras.optimizers.Optimizer):
     `DataFreeStudent`. The Distiller that is compiled with it finds the parts.
 
     `learning_rate` is that of the first optimizer; a new value multiplies the rates of
-    all by the same factor. `iterations` counts the steps of the first.
+    all by the same factor. `iterations` counts the steps of the one that took most.
 
     Args:
         optimizers: A dict from the path of a part of the student, as "peers[0]" or
-            "generator", to its Keras optimizer.
+            "generator", to its Keras optimizer. What belongs to several parts is
+            trained by the first of them.
         default: The optimizer of what belongs to no part, as projectors of the losses.
             Defaults to None: the first of `optimizers`.
         name: The name. Defaults to "per_part".
 
     Raises:
-        ValueError: An argument is none of these; a part is missing, or the optimizer
-            is used before `bind`.
+        ValueError: An argument is none of these; a part is missing; the optimizer is
+            used before `bind`, for variables that it was not built for, or without a
+            gradient; or its rates cannot be scaled.
 
     Example:
     >>> def classifier():
@@ -74,17 +81,7 @@ class PerPart(keras.optimizers.Optimizer):
             )
         given = [*optimizers.values(), *([] if default is None else [default])]
         for optimizer in given:
-            if not isinstance(optimizer, keras.optimizers.Optimizer):
-                raise ValueError(
-                    "`optimizers` must all be Keras optimizers. "
-                    f"Received: {optimizer!r}"
-                )
-            if optimizer.loss_scale_factor is not None:
-                raise ValueError(
-                    "`optimizers` must have no `loss_scale_factor`: all share one loss."
-                    f" Received: loss_scale_factor={optimizer.loss_scale_factor}. "
-                    "Wrap the PerPart in a `keras.optimizers.LossScaleOptimizer`."
-                )
+            _check_inner(optimizer)
         if len({id(optimizer) for optimizer in given}) < len(given):
             raise ValueError(
                 "`optimizers` must not hold the same object twice. "
@@ -94,8 +91,9 @@ class PerPart(keras.optimizers.Optimizer):
         self.parts = dict(optimizers)
         self.default = default
         self._inner = given
-        self._places: dict[int, int] | None = None
-        self._routes = _Routes([], [])
+        self._routes = _Routes()
+        # The rates as multiples of the first, from before all were set to zero.
+        self._shares: tuple[float, ...] | None = None
 
     def bind(self, model: keras.Model) -> None:
         """Find the parts in the model; a Distiller calls this when it is compiled.
@@ -106,27 +104,34 @@ class PerPart(keras.optimizers.Optimizer):
         Raises:
             ValueError: It has no such part.
         """
+        self._routes.model = model
+        # A student that has seen no batch has no variables yet, and perhaps no layers.
+        if _backend.is_built(model):
+            self._places()
+
+    def _places(self) -> dict[int, int]:
         places: dict[int, int] = {}
         for place, path in enumerate(self.parts):
-            part = find_layer(model, path, side="student")
+            part = find_layer(self._routes.model, path, side="student")
             for variable in part.trainable_variables:
                 places.setdefault(id(variable), place)
-        self._places = places
+        return places
 
     def build(self, variables: Any) -> None:
         """Create the state of every optimizer."""
-        if self._places is None:
+        if self._routes.model is None:
             raise ValueError(
                 "PerPart must know the model before it trains. Received: an optimizer "
                 "that no Distiller was compiled with. Call `optimizer.bind(model)`."
             )
+        places = self._places()
         other = 0 if self.default is None else len(self.parts)
         groups: list[Any] = [(optimizer, []) for optimizer in self._inner]
         for variable in variables:
-            groups[self._places.get(id(variable), other)][1].append(variable)
+            groups[places.get(id(variable), other)][1].append(variable)
         for optimizer, members in groups:
             optimizer.build(members)
-        self._routes = _Routes(list(variables), groups)
+        self._routes.variables, self._routes.groups = list(variables), groups
         super().build(variables)
 
     @property
@@ -141,8 +146,20 @@ class PerPart(keras.optimizers.Optimizer):
             trainable_variables = list(trainable_variables)
             if not self.built:
                 self.build(trainable_variables)
-        updated = trainable_variables or self._routes.variables
+        built_for = self._routes.variables
+        updated = built_for if trainable_variables is None else trainable_variables
         given = dict(zip(map(id, updated), grads, strict=True))
+        if not given.keys() <= set(map(id, built_for)):
+            raise ValueError(
+                "PerPart can update only the variables that it was built for. "
+                "Received: others, as of a layer that was frozen then. Compile with a "
+                "new optimizer after such a change."
+            )
+        if given and all(gradient is None for gradient in given.values()):
+            raise ValueError(
+                "`grads` must hold a gradient for at least one variable. Received: "
+                "None for each. The loss depends on no trainable variable."
+            )
         for optimizer, members in self._routes.groups:
             variables = [variable for variable in members if id(variable) in given]
             gradients = [given[id(variable)] for variable in variables]
@@ -151,8 +168,12 @@ class PerPart(keras.optimizers.Optimizer):
 
     @property
     def iterations(self) -> Any:
-        """The number of steps of the first optimizer."""
-        return self._inner[0].iterations
+        """The number of steps of the optimizer that took most.
+
+        Any one of them may train a part that is frozen now, and stand still.
+        """
+        counts = [ops.convert_to_tensor(o.iterations) for o in self._inner]
+        return ops.max(ops.stack(counts))
 
     @property
     def learning_rate(self) -> Any:
@@ -161,11 +182,29 @@ class PerPart(keras.optimizers.Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
+        for optimizer in self._inner:
+            # Checked before any changes: half of the rates must not be new.
+            own = optimizer.get_config().get("learning_rate")
+            if callable(value) or not isinstance(own, (int, float)):
+                raise ValueError(
+                    "`learning_rate` must be a number, and scales numbers only. "
+                    f"Received: learning_rate={value!r}, and {own!r} in "
+                    f"'{optimizer.name}'. Set `learning_rate` of each of "
+                    "`optimizer.parts`."
+                )
+        rates = [float(ops.convert_to_numpy(o.learning_rate)) for o in self._inner]
+        if rates[0]:
+            self._shares = tuple(rate / rates[0] for rate in rates)
+        if self._shares is None:
+            raise ValueError(
+                "`learning_rate` scales the rates of all parts by that of the first, "
+                f"which must not be 0. Received: {rates}. Set `learning_rate` of each "
+                "of `optimizer.parts`."
+            )
         if not isinstance(value, (int, float)):
-            value = float(keras.ops.convert_to_numpy(value))
-        old = [float(keras.ops.convert_to_numpy(o.learning_rate)) for o in self._inner]
-        for optimizer, rate in zip(self._inner, old, strict=True):
-            optimizer.learning_rate = value * rate / old[0] if old[0] else value
+            value = float(ops.convert_to_numpy(value))
+        for optimizer, share in zip(self._inner, self._shares, strict=True):
+            optimizer.learning_rate = value * share
 
     def finalize_variable_values(self, var_list: Any) -> None:
         """Give the variables their final values, as of a weight average."""
@@ -191,4 +230,33 @@ class PerPart(keras.optimizers.Optimizer):
             {path: made(given) for path, given in config["optimizers"].items()},
             None if default is None else made(default),
             name=config["name"],
+        )
+
+    def __dir__(self) -> list[str]:
+        # Keras saves what `dir` lists, and `variables` hold these states already.
+        saved = {"parts", "default", "_inner"}
+        return [name for name in super().__dir__() if name not in saved]
+
+
+def _check_inner(optimizer: Any) -> None:
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise ValueError(
+            f"`optimizers` must all be Keras optimizers. Received: {optimizer!r}"
+        )
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise ValueError(
+            "`optimizers` must not scale the loss, which all share. Received: a "
+            "LossScaleOptimizer. Wrap the PerPart in it instead."
+        )
+    if optimizer.loss_scale_factor is not None:
+        raise ValueError(
+            "`optimizers` must have no `loss_scale_factor`: all share one loss."
+            f" Received: loss_scale_factor={optimizer.loss_scale_factor}. "
+            "Wrap the PerPart in a `keras.optimizers.LossScaleOptimizer`."
+        )
+    if isinstance(optimizer, PerPart) or hasattr(optimizer, "task_gradients"):
+        raise ValueError(
+            "`optimizers` must each need its gradients only. Received: a "
+            f"{type(optimizer).__name__}, which a Distiller must be compiled with "
+            "directly."
         )

@@ -102,3 +102,28 @@ def test_a_plain_error_passes_through_a_layer_as_it_is():
 
     with pytest.raises(ValueError, match="^tap the parent$"):
         keras.Sequential([keras.layers.Lambda(fail)])(ops.ones((1, 2)))
+
+
+def test_variables_move_by_a_share_and_whole_numbers_at_once():
+    """A moving average that moves otherwise on one backend is another teacher."""
+    mine = [
+        keras.Variable([0.0, 4.0]),
+        keras.Variable(1, dtype="int32", trainable=False),
+    ]
+    target = [
+        keras.Variable([8.0, 0.0]),
+        keras.Variable(7, dtype="int32", trainable=False),
+    ]
+    share = ops.convert_to_tensor(0.25)
+    _backend.move_towards(mine, target, share)
+    np.testing.assert_allclose(ops.convert_to_numpy(mine[0]), [2.0, 3.0])
+    assert int(ops.convert_to_numpy(mine[1])) == 7
+    np.testing.assert_allclose(ops.convert_to_numpy(target[0]), [8.0, 0.0])
+
+
+def test_an_optimizer_knows_the_place_of_a_variable():
+    """Momenta of another variable would train, and wrongly."""
+    variables = [keras.Variable([1.0]), keras.Variable([2.0])]
+    optimizer = keras.optimizers.SGD()
+    optimizer.build(variables)
+    assert [_backend.place_of(optimizer, v) for v in variables] == [0, 1]

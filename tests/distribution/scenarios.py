@@ -66,6 +66,25 @@ def examples() -> dict[str, Any]:
     return trained(teacher, student, losses, x, y, weight, "accuracy")
 
 
+def averages() -> dict[str, Any]:
+    """Train a classifier beside the moving average of its weights."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(16, FEATURES)).astype("float32")
+    y = random.integers(0, CLASSES, size=16).astype("int32")
+    student = network(5, 2)
+    teacher = keras_kd.teachers.MovingAverage(student, 0.6)
+    return trained(teacher, student, [keras_kd.LogitsDistillation(2.0)], x, y)
+
+
+def peers() -> dict[str, Any]:
+    """Train two classifiers that learn from each other."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(16, FEATURES)).astype("float32")
+    y = random.integers(0, CLASSES, size=16).astype("int32")
+    group = keras_kd.teachers.PeerGroup([network(5, 2), network(7, 3)])
+    return trained(None, group, [keras_kd.losses.MutualDistillation()], x, y)
+
+
 def tokens() -> dict[str, Any]:
     """Train on texts of very different length, without labels."""
     x = np.random.default_rng(0).integers(1, VOCABULARY, size=(16, 6)).astype("int32")
@@ -77,10 +96,18 @@ def tokens() -> dict[str, Any]:
 
 
 def trained(
-    teacher: Any, student: Any, losses: Any, x: Any, y: Any, weight: Any, metric: Any
+    teacher: Any,
+    student: Any,
+    losses: Any,
+    x: Any,
+    y: Any,
+    weight: Any = None,
+    metric: Any = None,
 ) -> dict[str, Any]:
     """Train and evaluate; return logs and weights in JSON form."""
-    distiller = keras_kd.Distiller(teacher, student, losses, [1.0, 0.5], 0.3)
+    distiller = keras_kd.Distiller(
+        teacher, student, losses, [1.0, 0.5][: len(losses)], 0.3
+    )
     loss = None
     if y is not None:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -108,4 +135,9 @@ def assert_spread(student: Any) -> None:
         assert len(value.devices()) == (2 if spread else 1)
 
 
-SCENARIOS = {"examples": examples, "tokens": tokens}
+SCENARIOS = {
+    "examples": examples,
+    "tokens": tokens,
+    "averages": averages,
+    "peers": peers,
+}

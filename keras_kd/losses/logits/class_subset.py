@@ -128,9 +128,8 @@ class ClassSubsetDistillation(OutputComparison):
             ops.equal(ops.expand_dims(labels, -1), ops.convert_to_tensor(self.classes)),
             axis=-1,
         )
-        # Where the teacher knows nothing its answer is masked, as padding would be:
-        # the mean leaves out what is masked.
-        step.teacher_mask = _both(step.teacher_mask, own)
+        # Where the teacher knows nothing its answer counts as little as padding.
+        step.leave_out(ops.logical_not(own))
         return ops.where(own, value, 0.0)
 
     def get_config(self) -> dict[str, Any]:
@@ -139,15 +138,3 @@ class ClassSubsetDistillation(OutputComparison):
             "classes": self.classes,
             "own_examples_only": self.own_examples_only,
         }
-
-
-def _both(mask: Any, own: Any) -> Any:
-    """Return where two masks, one of which may have more axes or be None, hold."""
-    if mask is None:
-        return own
-    mask = ops.cast(mask, "bool")
-    while len(mask.shape) < len(own.shape):
-        mask = ops.expand_dims(mask, -1)
-    while len(own.shape) < len(mask.shape):
-        own = ops.expand_dims(own, -1)
-    return ops.logical_and(mask, own)
