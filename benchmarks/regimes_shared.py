@@ -19,7 +19,7 @@ PART = 800
 
 
 def continual(**changes: Any) -> Any:
-    """Return five classes, then the five others; tested on all ten."""
+    """Return five classes, then the five others; each tested among its five."""
 
     def run(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
         low = setup.y < 5
@@ -34,11 +34,14 @@ def continual(**changes: Any) -> Any:
             **changes,
         )
         x, y = setup.task.test
-        right = stages[-1].student.predict(x, 1000, verbose=0).argmax(-1) == y
+        logits = stages[-1].student.predict(x, 1000, verbose=0)
+        old = (y < 5)[:, None]
+        # Among the classes of the image's own task, as the paper measures it.
+        own = np.where((np.arange(10) < 5) == old, logits, -np.inf).argmax(-1) == y
         return {
-            "test": 100 * float(right.mean()),
-            "old classes": 100 * float(right[y < 5].mean()),
-            "new classes": 100 * float(right[y >= 5].mean()),
+            "test": 100 * float(own.mean()),
+            "old among old": 100 * float(own[y < 5].mean()),
+            "among all ten": 100 * float((logits.argmax(-1) == y).mean()),
         }
 
     return run
@@ -214,7 +217,8 @@ REGIMES = (
     ),
     Regime(
         "without_forgetting", "continual", 1, continual(), "fine_tuned", None,
-        note="LwF, no old example; alone is the same without the old model",
+        note="LwF, no old example; each image among the classes of its task; alone is "
+        "the same without the old model",
     ),
     Regime(
         "fine_tuned_replay", "continual", 1,

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from keras_kd.teachers.earlier_self import EarlierSelf
+
 
 class RefreshTeacher(keras.callbacks.Callback):
     """Copies the student's weights into the teacher at the end of epochs.
@@ -32,7 +34,7 @@ class RefreshTeacher(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         teacher = getattr(self.model, "teacher", None)
-        if not hasattr(teacher, "refresh"):
+        if not isinstance(teacher, EarlierSelf):
             raise ValueError(
                 "RefreshTeacher needs a Distiller whose teacher is a "
                 f"`keras_kd.teachers.EarlierSelf`. Received: teacher={teacher!r}"

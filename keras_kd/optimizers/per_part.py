@@ -1,6 +1,7 @@
 """An optimizer for each part of a student that is made of several."""
 
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import keras
@@ -172,8 +173,7 @@ class PerPart(keras.optimizers.Optimizer):
 
         Any one of them may train a part that is frozen now, and stand still.
         """
-        counts = [ops.convert_to_tensor(o.iterations) for o in self._inner]
-        return ops.max(ops.stack(counts))
+        return reduce(ops.maximum, [optimizer.iterations for optimizer in self._inner])
 
     @property
     def learning_rate(self) -> Any:

@@ -63,8 +63,11 @@ def learn_without_forgetting(
     )
     ```
 
-    References: Li and Hoiem, 2016, arXiv:1606.09282, who first warm up the new
-    classifier alone; `replay`: Rebuffi et al., 2017, iCaRL, arXiv:1611.07725.
+    References: Li and Hoiem, 2016, arXiv:1606.09282, who know the task of an example:
+    they give each task a softmax of its own and first warm up the new classifier alone.
+    Here one softmax covers all classes; without `replay` it tells old classes from each
+    other, but seldom from new ones. `replay`: Rebuffi et al., 2017, iCaRL,
+    arXiv:1611.07725.
     """
     check_count("replay", replay, 0)
     ends = _ends_of(tasks)

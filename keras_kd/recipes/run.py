@@ -1,7 +1,6 @@
 """A run of several stages that survives its process."""
 
 import json
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -165,10 +164,6 @@ class Run:
             part.rename(path)
         with np.load(path) as stored:
             return dict(stored)
-
-    def forget(self) -> None:
-        """Delete the directory and all that is in it."""
-        shutil.rmtree(self.directory)
 
 
 class _Progress(keras.callbacks.Callback):
