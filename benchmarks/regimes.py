@@ -124,6 +124,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("results"))
     parser.add_argument("--rows", nargs="+", choices=list(REGIMES))
     parser.add_argument("--backwards", action="store_true", help="the last row first")
+    parser.add_argument(
+        "--table", action="store_true", help="run nothing, show what is finished"
+    )
     options = parser.parse_args()
     folder = options.folder / "regimes"
     made: list[Setup] = []
@@ -135,6 +138,9 @@ def main() -> None:
 
     names = list(options.rows or REGIMES)
     runs: dict[str, Any] = {}
+    if options.table:
+        done = {path.stem for path in (folder / "runs").glob("*.json")}
+        names = [n for n in names if {f"{n}-{seed}" for seed in SEEDS} <= done]
     for name in names[::-1] if options.backwards else names:
         runs[name] = [result(REGIMES[name], s, folder, setup) for s in SEEDS]
     if options.rows:

@@ -95,20 +95,30 @@ def specialists(setup: Setup, seed: int, folder: Path) -> float:
     return setup.test(student)
 
 
-def born_again(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
-    """Generation 1, beside generation 0."""
-    stages = recipes.born_again(
-        setup.student,
-        setup.training(seed=seed),
-        directory=folder,
-        generations=1,
-        distil=lambda teacher, student: keras_kd.Distiller(
-            teacher, student, keras_kd.LogitsDistillation(1.0)
-        ),
-        verbose=0,
-    )
-    first, second = (setup.test(stage.student) for stage in stages)
-    return {"test": second, "generation 0": first}
+def born_again(temperature: float, task_weight: float) -> Any:
+    """Return generation 1, beside generation 0."""
+
+    def distil(teacher: keras.Model, student: keras.Model) -> keras_kd.Distiller:
+        return keras_kd.Distiller(
+            teacher,
+            student,
+            keras_kd.LogitsDistillation(temperature),
+            student_loss_weight=task_weight,
+        )
+
+    def run(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
+        stages = recipes.born_again(
+            setup.student,
+            setup.training(seed=seed),
+            directory=folder,
+            generations=1,
+            distil=distil,
+            verbose=0,
+        )
+        first, second = (setup.test(stage.student) for stage in stages)
+        return {"test": second, "generation 0": first}
+
+    return run
 
 
 def own(make_loss: Any, weight: float = 1.0) -> Any:
@@ -407,7 +417,18 @@ REGIMES = (
         several(lambda: losses.TeacherDroppingDistillation(3, 4.0)),
     ),
     Regime("two_specialists", "ensembles", 1, specialists),
-    Regime("born_again", "oneself", 2, born_again, "alone_x2", "kd_x2"),
+    Regime(
+        "born_again", "oneself", 2, born_again(1.0, 0.5), "alone_x2", "kd_x2",
+        note="as published: temperature 1, half of it labels",
+    ),
+    Regime(
+        "born_again_soft", "oneself", 2, born_again(4.0, 0.1), "alone_x2", "kd_x2",
+        note="temperature 4, a tenth of it labels",
+    ),
+    Regime(
+        "born_again_unlabelled", "oneself", 2, born_again(4.0, 0.0), "alone_x2",
+        "kd_x2", note="temperature 4, no labels for generation 1",
+    ),
     Regime(
         "own_exits", "oneself", 1,
         own(lambda: losses.ExitDistillation(["stage_0", "stage_1", "stage_2"])),
