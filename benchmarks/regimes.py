@@ -63,6 +63,12 @@ def _cell(values: np.ndarray) -> str:
     return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
 
 
+def _unfinished(runs: dict[str, Any]) -> list[str]:
+    """Return a line that names the rows that have not been run, if there are any."""
+    left = [name for name, r in REGIMES.items() if name not in runs and not r.reference]
+    return [f"Not yet run: {', '.join(left)}."] if left else []
+
+
 def table(runs: dict[str, list[dict[str, float]]]) -> str:
     """Return the results as a Markdown table, family by family."""
     lines = [
@@ -106,6 +112,7 @@ def table(runs: dict[str, list[dict[str, float]]]) -> str:
         f"Mean ± standard deviation over {len(SEEDS)} seeds, last epoch; differences ± "
         "standard error, paired by seed. Not better than alone by two standard errors: "
         f"{', '.join(notes) or 'none'}.",
+        *_unfinished(runs),
         "",
         *hints,
         "",
