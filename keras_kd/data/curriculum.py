@@ -24,16 +24,18 @@ def difficulty(
     Args:
         teacher: A trained model that gives logits `(batch, classes)`.
         x: The inputs, arrays.
-        y: The class indices, for "loss".
+        y: The class of each example, for "loss": indices of shape `(count,)` or
+            `(count, 1)`, or one value per class, of which the largest counts.
         by: "loss", the cross-entropy of the label; "confidence", 1 − the largest
             probability; or "entropy" of the probabilities. Defaults to "loss".
         batch_size: Number of examples that the teacher answers at once.
 
     Returns:
-        Array of shape `(count,)`, larger for what is harder.
+        Array of shape `(count,)`, larger for what is harder; with "loss" inf where the
+        teacher leaves the label out.
 
     Raises:
-        ValueError: An argument is none of these.
+        ValueError: An argument is none of these, or a label names no class.
 
     Example:
     >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -52,10 +54,31 @@ def difficulty(
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     if by == "loss":
-        return -np.take_along_axis(log_p, np.reshape(y, (-1, 1)), axis=-1)[:, 0]
+        return -log_p[np.arange(len(log_p)), _classes_of(y, log_p.shape)]
     if by == "confidence":
         return 1.0 - np.exp(log_p.max(axis=-1))
-    return -(np.exp(log_p) * log_p).sum(axis=-1)
+    p = np.exp(log_p)
+    return -(p * np.where(p > 0.0, log_p, 0.0)).sum(axis=-1)
+
+
+def _classes_of(y: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the class of each example; of soft labels the largest counts."""
+    labels = np.asarray(y)
+    count, classes = shape
+    if labels.shape == shape and classes > 1:
+        return labels.argmax(axis=-1)
+    if labels.shape not in ((count,), (count, 1)):
+        raise ValueError(
+            f"`y` must hold one class index per example, of shape ({count},), or one "
+            f"value per class, of shape {shape}. Received: y of shape {labels.shape}"
+        )
+    labels = labels.reshape(-1).astype("int64")
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"`y` must hold classes from 0 to {classes - 1}. Received: labels from "
+            f"{labels.min()} to {labels.max()}. Leave out the examples without a class."
+        )
+    return labels
 
 
 class LinearPacing:

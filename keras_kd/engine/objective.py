@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_kd import _backend
 from keras_kd.engine.active_step import ActiveStep
-from keras_kd.engine.reduction import reduce_loss
+from keras_kd.engine.reduction import reduce_loss, selected_weights
 from keras_kd.hyperparameters import Schedule, check_scalar
 from keras_kd.losses.base import DistillationLoss, requests_in
 from keras_kd.losses.context import StepContext
@@ -127,7 +127,7 @@ class Objective:
             context = StepContext(
                 x=x,
                 y=y,
-                sample_weight=sample_weight,
+                sample_weight=selected_weights(loss, sample_weight, step.owner.student),
                 training=step.training,
                 step=step.step,
                 teacher_mask=keras.tree.map_structure(_backend.mask_of, teacher),
@@ -137,7 +137,7 @@ class Objective:
             )
             values = loss.call(teacher, student, context)
             check_values(loss, values, batch)
-            terms.append(reduce_loss(loss, values, context, step.owner.student))
+            terms.append(reduce_loss(loss, values, context))
         return terms
 
 

@@ -6,14 +6,12 @@ import keras
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.losses.base import DistillationLoss
+from keras_kd.losses.base import DistillationLoss, requests_in
 from keras_kd.losses.context import StepContext
 from keras_kd.taps import Output, select_output
 
 
-def reduce_loss(
-    loss: DistillationLoss, values: Any, context: StepContext, student: Any = None
-) -> Any:
+def reduce_loss(loss: DistillationLoss, values: Any, context: StepContext) -> Any:
     """Return Σ w·values / Σ w, summed over the outputs that the loss compares.
 
     The weight w of an example or token is its sample weight times the Keras masks of
@@ -24,8 +22,7 @@ def reduce_loss(
         loss: The loss that gave the values.
         values: A tensor whose first axis is the batch, a scalar, or a list or dict of
             these, with None for an output that is skipped.
-        context: The step.
-        student: The student, which knows the names of its outputs.
+        context: The step, with the weights of the output that the loss reads.
 
     Returns:
         Scalar tensor, float32.
@@ -35,12 +32,7 @@ def reduce_loss(
     """
     flat_values = keras.tree.flatten(values)
     count = len(flat_values)
-    weights = _for_each(
-        _selected_weights(loss, context.sample_weight, student),
-        count,
-        "sample_weight",
-        loss,
-    )
+    weights = _for_each(context.sample_weight, count, "sample_weight", loss)
     teacher_masks = _for_each(context.teacher_mask, count, "teacher_mask", loss)
     student_masks = _for_each(context.student_mask, count, "student_mask", loss)
     total = ops.zeros(())
@@ -102,12 +94,27 @@ def _fitted(weight: Any, values: Any, squeeze: Any, loss_name: str) -> Any:
     return weight
 
 
-def _selected_weights(loss: DistillationLoss, sample_weight: Any, student: Any) -> Any:
-    """Return the weights of the output that a loss reads, where each has its own."""
-    signal = loss.student_signals()
-    if isinstance(sample_weight, (dict, list, tuple)) and isinstance(signal, Output):
-        return select_output(student, sample_weight, signal.key, "sample weights")
-    return sample_weight
+def selected_weights(loss: DistillationLoss, sample_weight: Any, student: Any) -> Any:
+    """Return the weights of the output that a loss reads, where each has its own.
+
+    Args:
+        loss: The loss.
+        sample_weight: The batch's weights: a tensor, None, or one entry per output.
+        student: The student, which knows the names of its outputs.
+
+    Returns:
+        The entry of that output; all of them for a loss that reads several or none.
+
+    Raises:
+        ValueError: The output that the loss reads has no entry.
+    """
+    if not isinstance(sample_weight, (dict, list, tuple)):
+        return sample_weight
+    requests = requests_in(loss.student_signals())
+    keys = {request.key for request in requests if isinstance(request, Output)}
+    if len(keys) != 1:
+        return sample_weight
+    return select_output(student, sample_weight, keys.pop(), "sample weights")
 
 
 def _for_each(tree: Any, count: int, what: str, loss: DistillationLoss) -> list[Any]:

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd.ops.positions import mean_over_positions
+
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class ClassifierExit(keras.layers.Layer):
@@ -12,8 +14,8 @@ class ClassifierExit(keras.layers.Layer):
 
     Images pass `reductions` separable 3×3 convolutions of stride 2, each followed by
     batch normalisation and a ReLU, so that an early stage, too, sees the whole image.
-    Then all positions (of a sequence, too) are averaged, and a dense layer follows;
-    with `width`, a linear map to the feature of the exit before it.
+    Then all positions (of a sequence, too, without its padding) are averaged, and a
+    dense layer follows; with `width`, a linear map to the exit's feature before it.
 
     Args:
         classes: Number of logits.
@@ -68,7 +70,11 @@ class ClassifierExit(keras.layers.Layer):
         self.classifier.build((None, width))
 
     def call(
-        self, features: Any, training: bool = False, return_feature: bool = False
+        self,
+        features: Any,
+        training: bool = False,
+        return_feature: bool = False,
+        mask: Any = None,
     ) -> Any:
         """Return the logits of a stage.
 
@@ -76,6 +82,8 @@ class ClassifierExit(keras.layers.Layer):
             features: Tensor of shape `(batch, ..., channels)`.
             training: Whether the batch normalisation learns.
             return_feature: Whether to return what the logits are made of, too.
+            mask: Keras mask of the positions, of shape `(batch, ...)`, or None. That
+                of an image that is reduced no longer fits, and is not used.
 
         Returns:
             Tensor of shape `(batch, classes)`; with `return_feature` a pair of the
@@ -84,12 +92,15 @@ class ClassifierExit(keras.layers.Layer):
         x = features
         for convolution, normalization in self.blocks:
             x = ops.relu(normalization(convolution(x), training=training))
-        axes = tuple(range(1, len(x.shape) - 1))
-        feature = ops.mean(x, axis=axes) if axes else x
+        feature = mean_over_positions(x, None if self.blocks else mask)
         if self.widening is not None:
             feature = self.widening(feature)
         logits = self.classifier(feature)
         return (feature, logits) if return_feature else logits
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        """Return None: there are no positions any more."""
+        del inputs, previous_mask
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (input_shape[0], self.classes)

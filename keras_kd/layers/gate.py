@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd.ops.positions import mean_over_positions
+
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class Gate(keras.layers.Layer):
@@ -32,12 +34,20 @@ class Gate(keras.layers.Layer):
         self.normalization = keras.layers.BatchNormalization(**policy)
         self.normalization.build((None, self.branches))
 
-    def call(self, features: Any, training: bool = False) -> Any:
-        """Return the weights `(batch, branches)` of features `(batch, ..., width)`."""
-        axes = tuple(range(1, len(features.shape) - 1))
-        x = ops.mean(features, axis=axes) if axes else features
-        x = self.normalization(self.dense(x), training=training)
-        return ops.softmax(ops.relu(x))
+    def call(self, features: Any, training: bool = False, mask: Any = None) -> Any:
+        """Return the weights `(batch, branches)` of features `(batch, ..., width)`.
+
+        Args:
+            features: The features.
+            training: Whether the batch normalisation learns.
+            mask: Keras mask of the positions, of shape `(batch, ...)`, or None.
+        """
+        x = self.dense(mean_over_positions(features, mask))
+        return ops.softmax(ops.relu(self.normalization(x, training=training)))
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        """Return None: there are no positions any more."""
+        del inputs, previous_mask
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (input_shape[0], self.branches)

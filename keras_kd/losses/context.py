@@ -16,7 +16,8 @@ class StepContext:
     Attributes:
         x: The batch's inputs, before `student_inputs` and `teacher_inputs`.
         y: The batch's labels, or None.
-        sample_weight: The batch's weights, class weights included, or None.
+        sample_weight: The batch's weights, class weights included, or None: those of
+            the output that the loss reads, where each has its own.
         training: True in `fit`, False in `evaluate`.
         step: The optimiser's step, an integer tensor.
         teacher_mask: The Keras masks of the teacher's signals, in their structure;
@@ -58,6 +59,42 @@ class StepContext:
                     ops.any(counts, axis=axes) if axes else counts, "float32"
                 )
         return keep
+
+    def weight_of_each(self, count: Any) -> Any:
+        """Return how much each example counts in the mean of the loss.
+
+        Args:
+            count: The number of examples.
+
+        Returns:
+            Tensor of shape `(count,)`, float32: its sample weight, or 0 for an example
+            that is left out.
+        """
+        total = self.included(count)
+        for weight in keras.tree.flatten(self.sample_weight):
+            if weight is not None:
+                weight = ops.cast(weight, "float32")
+                axes = tuple(range(1, len(weight.shape)))
+                total *= ops.mean(weight, axis=axes) if axes else weight
+        return total
+
+    def mask_of(self, side: str, signals: Any, key: Any = None) -> Any:
+        """Return the Keras mask of each of some signals, in their structure.
+
+        Args:
+            side: "teacher" or "student".
+            signals: The signals.
+            key: The key of the signals among all of that side, where these are a dict.
+
+        Returns:
+            The masks; None for a signal without a mask.
+        """
+        given = self.teacher_mask if side == "teacher" else self.student_mask
+        if key is not None and isinstance(given, dict):
+            given = given[key]
+        if keras.tree.is_nested(given):
+            return given
+        return keras.tree.map_structure(lambda _: given, signals)
 
     def leave_out(self, places: Any) -> None:
         """Leave examples or tokens out of the mean of the loss, as a mask does.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from keras_kd.losses.context import StepContext
@@ -15,10 +16,11 @@ def sample_ids(step: StepContext, key: Any) -> Any:
         key: The key of x.
 
     Returns:
-        Integer tensor of shape `(batch,)`.
+        Integer tensor of shape `(batch,)`, int32.
 
     Raises:
-        ValueError: x has no such key.
+        ValueError: x has no such key, or a number of the first batch is no int32. In
+            JAX all integers are int32 before this can tell.
     """
     try:
         ids = step.x[key]
@@ -29,4 +31,17 @@ def sample_ids(step: StepContext, key: Any) -> Any:
             f"sample_ids={key!r}, x: {known}. Pass "
             "`x={'image': images, 'sample_id': np.arange(len(images))}`."
         ) from error
+    if step.checks:
+        _check_range(ids, key)
     return ops.cast(ops.reshape(ids, (-1,)), "int32")
+
+
+def _check_range(ids: Any, key: Any) -> None:
+    """Raise where a number changes as int32, in which others may be the same."""
+    array = ops.convert_to_numpy(ids).astype("float64")
+    wrong = array[(array != np.floor(array)) | (np.abs(array) >= 2.0**31)]
+    if wrong.size:
+        raise ValueError(
+            "`sample_ids` must be the key of integers below 2**31. Received: "
+            f"x[{key!r}] with {wrong.flat[0]:.17g}. Number the examples from 0."
+        )

@@ -1,10 +1,12 @@
 """What several teachers say together."""
 
+import math
 from typing import Any
 
 from keras import ops
 
 from keras_kd.ops.divergences import log_probabilities
+from keras_kd.ops.target_classes import target_mask
 
 
 def mean_of_probabilities(logits: Any, weights: Any, *, temperature: Any = 1.0) -> Any:
@@ -26,13 +28,20 @@ def mean_of_probabilities(logits: Any, weights: Any, *, temperature: Any = 1.0) 
     [0.4, 0.6]
     """
     log_p = log_probabilities(logits, temperature=temperature)
-    log_w = ops.log(ops.maximum(ops.cast(weights, "float32"), 1e-30))
-    summed = ops.logsumexp(log_p + ops.expand_dims(log_w, -1), axis=0)
-    return temperature * summed
+    weights = ops.cast(weights, "float32")
+    # Each logarithm of 0 is put in afterwards, where it sends no NaN into a gradient.
+    counts = weights > 0.0
+    log_w = ops.where(counts, ops.log(ops.where(counts, weights, 1.0)), -math.inf)
+    terms = log_p + ops.expand_dims(log_w, -1)
+    left_out = ops.all(ops.equal(terms, -math.inf), axis=0)
+    summed = ops.logsumexp(ops.where(left_out, 0.0, terms), axis=0)
+    return temperature * ops.where(left_out, -math.inf, summed)
 
 
 def mean_of_logits(logits: Any, weights: Any) -> Any:
     """Return Σ_k w_k z_k.
+
+    A class is left out where one teacher of a weight above 0 leaves it out.
 
     Args:
         logits: The teachers' logits z_k, a tensor of shape `(teachers, ..., classes)`.
@@ -49,7 +58,12 @@ def mean_of_logits(logits: Any, weights: Any) -> Any:
     [1.0, 2.0]
     """
     weights = ops.expand_dims(ops.cast(weights, "float32"), -1)
-    return ops.sum(weights * ops.cast(logits, "float32"), axis=0)
+    logits = ops.cast(logits, "float32")
+    # Multiplied, -inf would give NaN with a weight of 0 and in the weight's gradient.
+    ruled_out = ops.equal(logits, -math.inf)
+    mean = ops.sum(weights * ops.where(ruled_out, 0.0, logits), axis=0)
+    left_out = ops.any(ops.logical_and(ruled_out, weights > 0.0), axis=0)
+    return ops.where(left_out, -math.inf, mean)
 
 
 def entropy_weights(logits: Any) -> Any:
@@ -79,12 +93,14 @@ def entropy_weights(logits: Any) -> Any:
 def confidence_weights(logits: Any, labels: Any) -> Any:
     """Return (1 − softmax_k(CE_k)) / (K − 1): less for a teacher that is wrong.
 
-    CE_k is the cross-entropy of teacher k and the label.
+    CE_k is the cross-entropy of teacher k and the label. One teacher that leaves the
+    label out, by a logit of -inf, has the weight 0; all teachers that do weigh alike.
 
     Args:
         logits: The logits of K ≥ 2 teachers, a tensor of shape
             `(teachers, ..., classes)`.
-        labels: Integer tensor of shape `(...)`.
+        labels: Integer tensor of shape `(...)`. Where it names no class, all teachers
+            weigh alike.
 
     Returns:
         Tensor of shape `(teachers, ...)`, float32, which sums to 1 over the teachers.
@@ -96,7 +112,8 @@ def confidence_weights(logits: Any, labels: Any) -> Any:
 
     Reference: Zhang, Chen and Wang, 2022, CA-MKD, arXiv:2201.00007.
     """
-    crossentropy = label_crossentropy(logits, labels)
+    # The limit of the formula: inf − inf would be NaN.
+    crossentropy = ops.minimum(label_crossentropy(logits, labels), 1e30)
     return (1.0 - ops.softmax(crossentropy, axis=0)) / (logits.shape[0] - 1)
 
 
@@ -115,8 +132,8 @@ def label_crossentropy(logits: Any, labels: Any) -> Any:
     1.386
     """
     log_p = log_probabilities(logits)
-    one_hot = ops.one_hot(ops.cast(labels, "int32"), log_p.shape[-1], dtype="bool")
-    return -ops.sum(ops.where(one_hot, log_p, 0.0), axis=-1)
+    is_label = target_mask(labels, log_p.shape[-1])
+    return -ops.sum(ops.where(is_label, log_p, 0.0), axis=-1)
 
 
 def best_logits(logits: Any, labels: Any) -> Any:
@@ -146,6 +163,9 @@ def best_logits(logits: Any, labels: Any) -> Any:
 def lowest_margin_logits(logits: Any, labels: Any) -> Any:
     """Return min over the models of z − z[label], class by class.
 
+    A model that leaves the label out, by a logit of -inf, has no margin and does not
+    count; where all do, or the label names no class, this is min z.
+
     Args:
         logits: The models' logits, a tensor of shape `(models, ..., classes)`.
         labels: Integer tensor of shape `(...)`.
@@ -161,9 +181,13 @@ def lowest_margin_logits(logits: Any, labels: Any) -> Any:
     Reference: Guo et al., 2020, KDCL-MinLogit, CVPR.
     """
     logits = ops.cast(logits, "float32")
-    one_hot = ops.one_hot(ops.cast(labels, "int32"), logits.shape[-1], dtype="bool")
-    of_label = ops.sum(ops.where(one_hot, logits, 0.0), axis=-1, keepdims=True)
-    return ops.min(logits - of_label, axis=0)
+    is_label = target_mask(labels, logits.shape[-1])
+    of_label = ops.sum(ops.where(is_label, logits, 0.0), axis=-1, keepdims=True)
+    ruled_out = ops.equal(of_label, -math.inf)
+    margins = logits - ops.where(ruled_out, 0.0, of_label)
+    none = ops.all(ruled_out, axis=0, keepdims=True)
+    counts = ops.logical_or(ops.logical_not(ruled_out), none)
+    return ops.min(ops.where(counts, margins, math.inf), axis=0)
 
 
 def shares_of_the_small(values: Any) -> Any:

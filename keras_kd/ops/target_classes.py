@@ -2,8 +2,8 @@
 
 All of them take logits of shape `(..., classes)` and integer labels of shape `(...)`,
 compute in float32 and in logarithms, and return one value per distribution. A logit
-of -inf stands for a class that is left out. A label that names no class (-1, -100)
-marks a position that is ignored: its value is 0.
+of -inf stands for a class that is left out. A label that names no class (-1, -100, 255
+of fewer classes) marks a position that is ignored: its value is 0.
 """
 
 import math
@@ -36,6 +36,24 @@ def target_mask(labels: Any, classes: int) -> Any:
     """
     labels = ops.expand_dims(ops.cast(labels, "int32"), -1)
     return ops.equal(labels, ops.arange(classes, dtype="int32"))
+
+
+def names_class(labels: Any, classes: int) -> Any:
+    """Return whether each label names one of the classes.
+
+    Args:
+        labels: Integer tensor of shape `(...)`.
+        classes: Number of classes.
+
+    Returns:
+        Boolean tensor of shape `(...)`.
+
+    Example:
+    >>> [bool(named) for named in names_class(np.array([0, 2, 3, -1, 255]), 3)]
+    [True, True, False, False, False]
+    """
+    labels = ops.cast(labels, "int32")
+    return ops.logical_and(labels >= 0, labels < classes)
 
 
 def _tempered(logits: Any, temperature: Any) -> Any:

@@ -57,6 +57,39 @@ def test_difficulty_by_its_definitions():
         np.testing.assert_allclose(difficulty(teacher, x, y, by=by), values, rtol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["column", "one_hot", "smoothed", "float"])
+def test_labels_in_every_form_keras_takes(form):
+    """Labels in another form would rank the examples by another class."""
+    x, y = data(12)
+    one_hot = np.eye(3)[y]
+    given = {
+        "column": y[:, None],
+        "one_hot": one_hot,
+        "smoothed": 0.9 * one_hot + 0.1 / 3,
+        "float": y.astype("float32"),
+    }[form]
+    teacher = classifier(7)
+    np.testing.assert_array_equal(
+        difficulty(teacher, x, given), difficulty(teacher, x, y)
+    )
+
+
+def test_difficulty_of_a_class_that_is_left_out():
+    """One NaN would make every order of the examples a wrong one."""
+    inputs = keras.Input((3,))
+    teacher = keras.Model(inputs, keras.layers.Activation("linear")(inputs))
+    logits = np.array([[1.0, 2.0, -np.inf], [0.0, 1.0, 2.0]], "float32")
+    p = np.exp(log_softmax(np.array([1.0, 2.0])))
+    second = np.exp(log_softmax(logits[1]))
+    wanted = [-(q * np.log(q)).sum() for q in (p, second)]
+    np.testing.assert_allclose(
+        difficulty(teacher, logits, by="entropy"), wanted, rtol=1e-5
+    )
+    values = difficulty(teacher, logits, np.array([2, 0]))
+    assert values[0] == np.inf
+    assert values[1] == pytest.approx(-np.log(second[0]), rel=1e-5)
+
+
 def test_a_curriculum_trains_through_fit():
     """The batches are a data set like any other, for a student with a teacher."""
     x, y = data(40)
@@ -121,6 +154,13 @@ def test_malformed():
         difficulty(classifier(), data()[0], by="size")
     with pytest.raises(ValueError, match="`y` must hold the class"):
         difficulty(classifier(), data()[0])
+    for label in (-1, -100, 3):
+        y = data()[1].copy()
+        y[2] = label
+        with pytest.raises(ValueError, match=f"classes from 0 to 2.*{label}"):
+            difficulty(classifier(), data()[0], y)
+    with pytest.raises(ValueError, match="one class index per example"):
+        difficulty(classifier(), data()[0], np.zeros((8, 2)))
     with pytest.raises(ValueError, match="`schedule` must be a function"):
         keras_kd.callbacks.EpochSchedule("temperature", 3.0)
     x, y = data()

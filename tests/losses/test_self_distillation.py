@@ -95,9 +95,10 @@ def test_value_equals_a_walk_through_the_batch(make, shape):
     if len(shape) == 3 and isinstance(loss, losses.SameClassDistillation):
         pytest.skip("one label per example")
     logits = logits_of(shape=shape)
-    values = array(call(loss, logits, step_of()))
+    keys = np.where(shape[-1] > KEYS, KEYS, -1)
+    values = array(call(loss, logits, step_of(keys)))
     np.testing.assert_allclose(
-        values, expected(logits, KEYS, 2.0), rtol=2e-5, atol=1e-6
+        values, expected(logits, keys, 2.0), rtol=2e-5, atol=1e-6
     )
     assert (values[[3, 6, 7]] == 0).all()  # alone in its class, or of none
 
@@ -180,6 +181,36 @@ def test_labels_in_every_form_keras_takes(form):
     np.testing.assert_allclose(
         values, expected(logits_of(), keys, 2.0), rtol=2e-5, atol=1e-6
     )
+
+
+def test_labels_that_name_no_class_are_no_class():
+    """Two pixels of the border, 255, are no pair."""
+    keys = np.array([255, 0, 255, -100, 0, -100, -1, -1])
+    values = array(call(same_class(), logits_of(), step_of(keys)))
+    wanted = expected(logits_of(), np.where(keys == 0, 0, -1), 2.0)
+    np.testing.assert_allclose(values, wanted, rtol=2e-5, atol=1e-6)
+    assert (values > 0).sum() == 2
+
+
+@pytest.mark.parametrize("wrong", [2**32 + 5, 2**31, 4.5])
+@pytest.mark.parametrize("make", [views, lambda: last_batch(logits_of(), KEYS)])
+def test_ids_that_are_no_int32_are_refused(wrong, make):
+    """As int32, 5 and 2³² + 5 would be two views of one example."""
+    ids = np.array([5, wrong, *range(6)])
+    step = keras_kd.StepContext(x={"sample_id": ids}, checks=True)
+    with pytest.raises(ValueError, match="`sample_ids` must be the key of integers"):
+        call(make(), logits_of(), step)
+
+
+@pytest.mark.skipif(
+    keras.config.backend() == "jax", reason="JAX makes int32 of all integers"
+)
+def test_ids_that_are_no_int32_are_refused_by_fit():
+    """Found in the compiled step, it would be too late to tell."""
+    x, y = digits()
+    ids = np.arange(COUNT) + 2**32
+    with pytest.raises(ValueError, match="with 4294967.*Number the examples"):
+        distiller_for(views()).fit({"x": x, "sample_id": ids}, y, verbose=0)
 
 
 def test_two_views_without_stop_gradient_are_r_drop():

@@ -6,6 +6,7 @@ from keras import ops
 
 import keras_kd
 from keras_kd import ops as kd_ops
+from keras_kd.ops.positions import mean_over_positions
 from tests.gradients import value_and_gradient
 from tests.losses import references as ref
 
@@ -68,6 +69,26 @@ def test_pooling_equals_a_loop(size):
     np.testing.assert_allclose(
         ops.convert_to_numpy(pooled), ref.pool(maps, size), rtol=1e-4, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize("of_rows", [False, True])
+def test_a_mean_over_positions_equals_a_loop(axes, of_rows):
+    """Padding that counts makes the same sentence another one in another batch."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(4, *(3, 2)[:axes], 5))
+    mask = random.random((4,) if of_rows else features.shape[:-1]) > 0.4
+    mask[0], mask[1] = True, False  # all positions, and none
+    wanted = np.zeros((4, 5))
+    for row, where in enumerate(mask):
+        kept = features[row].reshape(-1, 5)
+        kept = kept[np.broadcast_to(where, features.shape[1:-1]).reshape(-1)]
+        wanted[row] = kept.mean(0) if len(kept) else 0.0
+    features[~mask] = np.nan
+    got = mean_over_positions(
+        ops.convert_to_tensor(features, "float32"), ops.convert_to_tensor(mask)
+    )
+    np.testing.assert_allclose(ops.convert_to_numpy(got), wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_numbers_outside_of_their_range_are_refused():

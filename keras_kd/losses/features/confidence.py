@@ -20,6 +20,8 @@ from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.logits.classes import check_logits, class_labels
 from keras_kd.losses.logits.several_teachers import check_ensemble, check_num_teachers
 from keras_kd.ops.ensembles import confidence_weights
+from keras_kd.ops.positions import both_masks, mean_over_positions
+from keras_kd.ops.target_classes import names_class
 from keras_kd.taps import Tap
 
 
@@ -30,12 +32,14 @@ class ConfidenceWeightedFeatures(DistillationLoss):
     Σ_k w_k · mean (F_k − r_k(F))², where a linear map r_k brings the student's feature
     F to the width of teacher k's feature F_k, and w_k = (1 − softmax_k(CE_k)) / (K − 1)
     with the cross-entropy CE_k of the label and teacher k's own classifier on r_k(F).
-    The weights carry no gradient. One value per example. For the teacher
-    `keras_kd.teachers.Ensemble`, beside `ConfidenceWeightedDistillation`.
+    The weights carry no gradient. One value per example; 0 where the label names no
+    class. For the teacher `keras_kd.teachers.Ensemble`, beside
+    `ConfidenceWeightedDistillation`.
 
     Frozen copies of the classifiers are layers of the loss and saved with it. The
     classifier takes a vector: the positions of images and sequences are averaged before
-    it. Of image sizes the larger is averaged down to the smaller.
+    it, without padding, which the distance leaves out, too. Of image sizes the larger
+    is averaged down to the smaller.
 
     Args:
         num_teachers: The number K of teachers, at least 2.
@@ -156,23 +160,28 @@ class ConfidenceWeightedFeatures(DistillationLoss):
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         own = channels_last(ops.cast(student, "float32"))
+        own_mask = step.mask_of("student", student)
+        masks = step.mask_of("teacher", teacher)
         distances, logits = [], []
-        for feature, layer, copy in zip(
-            teacher, self._projectors, self._copies, strict=True
+        for feature, mask, layer, copy in zip(
+            teacher, masks, self._projectors, self._copies, strict=True
         ):
             projected = layer(own)
-            logits.append(copy(ops.stop_gradient(_averaged(projected))))
+            pooled = mean_over_positions(projected, own_mask)
+            logits.append(copy(ops.stop_gradient(pooled)))
             t, s = same_spatial_size(
                 channels_last(ops.cast(feature, "float32")), projected
             )
-            axes = tuple(range(1, len(s.shape)))
-            distances.append(ops.mean(ops.square(t - s), axis=axes))
+            # The mask of an image that is averaged down no longer fits.
+            both = None if len(s.shape) == 4 else both_masks(mask, own_mask)
+            distances.append(_mean_square(t - s, both))
         answers = ops.stack([ops.cast(answer, "float32") for answer in logits])
         labels = class_labels(
             step.y, answers[0], key=self.output, loss_name=type(self).__name__
         )
         weights = ops.stop_gradient(confidence_weights(answers, labels))
-        return ops.sum(weights * ops.stack(distances), axis=0)
+        value = ops.sum(weights * ops.stack(distances), axis=0)
+        return ops.where(names_class(labels, answers.shape[-1]), value, 0.0)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -191,10 +200,11 @@ def _as_list(names: Any) -> Any:
     return names if isinstance(names, str) else list(names)
 
 
-def _averaged(features: Any) -> Any:
-    axes = tuple(range(1, len(features.shape) - 1))
-    return ops.mean(features, axis=axes) if axes else features
+def _mean_square(gap: Any, mask: Any) -> Any:
+    if mask is None:
+        return ops.mean(ops.square(gap), axis=tuple(range(1, len(gap.shape))))
+    return ops.mean(mean_over_positions(ops.square(gap), mask), axis=-1)
 
 
 def _pooled(features: Any) -> Any:
-    return _averaged(channels_last(ops.cast(features, "float32")))
+    return mean_over_positions(channels_last(ops.cast(features, "float32")))

@@ -89,9 +89,9 @@ def class_labels(y: Any, student: Any, *, key: Any, loss_name: str) -> Any:
         loss_name: The name of the loss for messages.
 
     Returns:
-        Integer tensor of shape `(...)`. A label that names no class (-1, -100) makes
-        the value of its position 0; give it a weight of 0, too, where it must not
-        count in the mean.
+        Integer tensor of shape `(...)`. A label that names no class (-1, -100, 255 of
+        fewer classes) makes the value of its position 0; give it a weight of 0, too,
+        where it must not count in the mean.
 
     Raises:
         ValueError: There are no labels, or they do not fit the logits.

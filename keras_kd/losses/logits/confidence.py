@@ -10,6 +10,7 @@ from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.classes import class_labels
 from keras_kd.losses.logits.several_teachers import SeveralTeachers
 from keras_kd.ops.ensembles import confidence_weights
+from keras_kd.ops.target_classes import names_class
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -17,8 +18,8 @@ class ConfidenceWeightedDistillation(SeveralTeachers):
     """Confidence-aware distillation from several teachers: CA-MKD; reads the labels.
 
     T² Σ_k w_k KL(p_k ‖ q), with w_k = (1 − softmax_k(CE_k)) / (K − 1), where CE_k is
-    the cross-entropy of teacher k and the label. One value per example or token. For
-    the teacher `keras_kd.teachers.Ensemble`.
+    the cross-entropy of teacher k and the label. One value per example or token; 0
+    where the label names no class. For the teacher `keras_kd.teachers.Ensemble`.
 
     Args:
         num_teachers: The number K of teachers, at least 2.
@@ -50,4 +51,5 @@ class ConfidenceWeightedDistillation(SeveralTeachers):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         labels = class_labels(step.y, student, key=None, loss_name=type(self).__name__)
         answers, values = self.divergences(teacher, student, step)
-        return ops.sum(confidence_weights(answers, labels) * values, axis=0)
+        value = ops.sum(confidence_weights(answers, labels) * values, axis=0)
+        return ops.where(names_class(labels, answers.shape[-1]), value, 0.0)

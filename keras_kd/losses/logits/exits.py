@@ -138,9 +138,12 @@ class OneForAllDistillation(OutputComparison):
         key = self._outputs["student"].key
         labels = class_labels(step.y, own, key=key, loss_name=type(self).__name__)
         answers = [own]
-        for layer, stage in zip(self._exits, student["stages"], strict=True):
+        masks = step.mask_of("student", student["stages"], "stages")
+        for layer, stage, mask in zip(
+            self._exits, student["stages"], masks, strict=True
+        ):
             features = channels_last(ops.cast(stage, "float32"))
-            answers.append(layer(features, training=step.training))
+            answers.append(layer(features, training=step.training, mask=mask))
         return sum(
             target_enhanced_crossentropy(
                 teacher,

@@ -10,6 +10,7 @@ from keras_kd.losses.context import StepContext
 from keras_kd.losses.online.base import PeerComparison
 from keras_kd.ops.divergences import kl_divergence
 from keras_kd.ops.ensembles import best_logits, lowest_margin_logits
+from keras_kd.ops.target_classes import names_class
 
 _COMBINES = ("mean", "best", "lowest_margin")
 
@@ -22,7 +23,8 @@ class CollaborativeDistillation(PeerComparison):
     no gradient: the students' mean ("mean"); for each example those of the student
     with the lowest cross-entropy ("best", KDCL-Naive); or, class by class, the lowest
     distance to the label's logit, min_k (z_k − z_k[label]) ("lowest_margin",
-    KDCL-MinLogit). One value per example or token.
+    KDCL-MinLogit). One value per example or token; 0 where the label names no class,
+    except for "mean", which reads no labels.
 
     Args:
         combine: One of these. Defaults to "best".
@@ -67,14 +69,18 @@ class CollaborativeDistillation(PeerComparison):
         temperature = step.value(self, "temperature")
         together = ops.stack([ops.cast(answer, "float32") for answer in student])
         fixed = ops.stop_gradient(together)
-        if self.combine == "mean":
+        labels = None if self.combine == "mean" else self.labels(step, student)
+        if labels is None:
             joint = ops.mean(fixed, axis=0)
         elif self.combine == "best":
-            joint = best_logits(fixed, self.labels(step, student))
+            joint = best_logits(fixed, labels)
         else:
-            joint = lowest_margin_logits(fixed, self.labels(step, student))
+            joint = lowest_margin_logits(fixed, labels)
         targets = ops.broadcast_to(ops.expand_dims(joint, 0), ops.shape(together))
-        return ops.sum(kl_divergence(targets, together, temperature=temperature), 0)
+        value = ops.sum(kl_divergence(targets, together, temperature=temperature), 0)
+        if labels is None:
+            return value
+        return ops.where(names_class(labels, joint.shape[-1]), value, 0.0)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "combine": self.combine}

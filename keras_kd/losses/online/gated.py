@@ -12,7 +12,8 @@ from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.online.base import PeerComparison
 from keras_kd.ops.divergences import kl_divergence
-from keras_kd.ops.ensembles import label_crossentropy
+from keras_kd.ops.ensembles import label_crossentropy, mean_of_logits
+from keras_kd.ops.target_classes import names_class
 from keras_kd.taps import Tap
 
 
@@ -23,7 +24,9 @@ class GatedEnsembleDistillation(PeerComparison):
     With the gate's weights g of the shared features and the branches' logits z_k, the
     ensemble answers z = Σ_k g_k z_k; the loss is CE(label, z) + Σ_k T² KL(softmax(z /
     T) ‖ softmax(z_k / T)), where the target carries no gradient. One value per
-    example. The gate trains with the branches and is no part of them.
+    example; 0 where the label names no class. A class that a branch leaves out, by a
+    logit of -inf, is left out of the ensemble. The gate trains with the branches and is
+    no part of them.
 
     Args:
         student_layer_name: The shared features that the gate reads: "trunk" of a
@@ -92,15 +95,17 @@ class GatedEnsembleDistillation(PeerComparison):
         labels = self.labels(step, answers)
         together = ops.stack([ops.cast(answer, "float32") for answer in answers])
         gates = self._gate(
-            ops.cast(student["features"], "float32"), training=step.training
+            ops.cast(student["features"], "float32"),
+            training=step.training,
+            mask=step.mask_of("student", student["features"], "features"),
         )
-        shares = ops.expand_dims(ops.transpose(gates), -1)
-        ensemble = ops.sum(shares * together, axis=0)
+        ensemble = mean_of_logits(together, ops.transpose(gates))
         targets = ops.broadcast_to(
             ops.expand_dims(ops.stop_gradient(ensemble), 0), ops.shape(together)
         )
         taught = ops.sum(kl_divergence(targets, together, temperature=temperature), 0)
-        return taught + label_crossentropy(ensemble, labels)
+        value = taught + label_crossentropy(ensemble, labels)
+        return ops.where(names_class(labels, ensemble.shape[-1]), value, 0.0)
 
     def get_config(self) -> dict[str, Any]:
         return {

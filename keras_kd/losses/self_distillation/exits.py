@@ -16,6 +16,8 @@ from keras_kd.losses.logits.classes import class_labels
 from keras_kd.losses.self_distillation.base import OwnOutput
 from keras_kd.ops.divergences import kl_divergence, squared
 from keras_kd.ops.ensembles import label_crossentropy
+from keras_kd.ops.positions import mean_over_positions
+from keras_kd.ops.target_classes import names_class
 from keras_kd.taps import Tap
 
 
@@ -28,7 +30,8 @@ class ExitDistillation(OwnOutput):
     f and the logits e; F is the student's deepest feature, averaged over its positions,
     and s are its logits, both constants for the gradient. The KL divergence has no
     factor T². The exits train with the student and are no part of it: what is left is
-    a plain student with better stages. One value per example.
+    a plain student with better stages. One value per example; 0 where the label names
+    no class.
 
     Args:
         student_layer_names: The student's stages, from shallow to deep: a list of at
@@ -58,7 +61,8 @@ class ExitDistillation(OwnOutput):
     Reference: Zhang et al., 2019, arXiv:1905.08094; weight 1 beside a task loss of
     weight 1, that of the deepest classifier. α and λ are those of the authors' code,
     which has no factor T² either. It takes the root of the squares of the whole batch,
-    not for the shallowest exit; here the squares stand as in the paper.
+    and leaves out the feature of the deepest exit; here the squares stand as in the
+    paper, for all exits.
     """
 
     alpha = Hyperparameter(minimum=0, maximum=1)
@@ -152,11 +156,13 @@ class ExitDistillation(OwnOutput):
         *shallow, deepest = (
             channels_last(ops.cast(stage, "float32")) for stage in student["stages"]
         )
-        axes = tuple(range(1, len(deepest.shape) - 1))
-        target = ops.stop_gradient(ops.mean(deepest, axis=axes) if axes else deepest)
+        *masks, last = step.mask_of("student", student["stages"], "stages")
+        target = ops.stop_gradient(mean_over_positions(deepest, last))
         total = 0.0
-        for layer, stage in zip(self._exits, shallow, strict=True):
-            feature, logits = layer(stage, training=step.training, return_feature=True)
+        for layer, stage, mask in zip(self._exits, shallow, masks, strict=True):
+            feature, logits = layer(
+                stage, training=step.training, return_feature=True, mask=mask
+            )
             divergence = kl_divergence(own, logits, temperature=temperature)
             distance = ops.sum(ops.square(feature - target), axis=-1)
             total += (
@@ -164,7 +170,7 @@ class ExitDistillation(OwnOutput):
                 + alpha * divergence / squared(temperature)
                 + feature_weight * distance
             )
-        return total
+        return ops.where(names_class(labels, own.shape[-1]), total, 0.0)
 
     def get_config(self) -> dict[str, Any]:
         pairs = zip(self.student_layer_names, self._stages, strict=True)

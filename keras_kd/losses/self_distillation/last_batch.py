@@ -33,7 +33,7 @@ class LastBatchDistillation(OwnOutput):
         batch_size: The number of examples of the largest batch.
         temperature: Positive number T, or a `LearningRateSchedule`. Defaults to 3.0.
         sample_ids: The key of the batch's x that holds each example's number, at least
-            0; one below 0 is never stored. Select the images by
+            0 and below 2³¹; one below 0 is never stored. Select the images by
             `student_inputs=keras_kd.data.without_sample_ids`. Defaults to "sample_id".
         output: The name or index of the student's output. Defaults to None, for a
             student with one.

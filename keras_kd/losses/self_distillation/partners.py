@@ -12,6 +12,7 @@ from keras_kd.losses.logits.classes import class_labels
 from keras_kd.losses.sample_ids import sample_ids as sample_ids_of
 from keras_kd.losses.self_distillation.base import OwnOutput
 from keras_kd.ops.partners import partner_indices, partner_kl_divergence
+from keras_kd.ops.target_classes import names_class
 
 
 class PartnerDistillation(OwnOutput):
@@ -114,9 +115,11 @@ class SameClassDistillation(PartnerDistillation):
             )
 
     def keys(self, student: Any, step: StepContext) -> Any:
-        return class_labels(
+        labels = class_labels(
             step.y, student, key=self.output, loss_name=type(self).__name__
         )
+        # Two labels that both name no class (255) are not one class.
+        return ops.where(names_class(labels, student.shape[-1]), labels, -1)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -131,8 +134,8 @@ class ViewAgreementDistillation(PartnerDistillation):
 
     Args:
         temperature: Positive number T, or a `LearningRateSchedule`. Defaults to 1.0.
-        sample_ids: The key of the batch's x that holds each example's number. Defaults
-            to "sample_id".
+        sample_ids: The key of the batch's x that holds each example's number, below
+            2³¹. Defaults to "sample_id".
         stop_gradient: Whether the other view is a fixed target. False sends the
             gradient into both, and with two views the mean is that of
             (KL(p_1 ‖ p_2) + KL(p_2 ‖ p_1)) / 2, R-Drop. Defaults to True.

@@ -45,10 +45,11 @@ class VirtualTeacherDistillation(OwnOutput):
     >>> round(float(loss.call(None, np.zeros((1, 2)), step)[0]), 4)
     0.107
 
-    Reference: Yuan et al., 2020, arXiv:1909.11723: weights 0.1 to 0.95 beside a
-    student loss of the remaining weight. The authors' code averages over the classes
-    too, here they are added up as in the paper: its weight is larger by the number
-    of classes.
+    Reference: Yuan et al., 2020, arXiv:1909.11723. The authors' code averages over the
+    C classes, too, and multiplies by a `multiplier`; here they are added up as in the
+    paper. Its α beside a task loss of weight 1 − α is α · multiplier / C here. On
+    CIFAR-100: ResNet18 (α 0.1, T 20, multiplier 100) weight 0.1 beside 0.9; MobileNetV2
+    (α 0.95, T 40, multiplier 1) weight 0.0095 beside 0.05.
     """
 
     def __init__(

@@ -1,0 +1,42 @@
+"""Means over the positions of a feature, without those that are masked."""
+
+from typing import Any
+
+from keras import ops
+
+
+def mean_over_positions(features: Any, mask: Any = None) -> Any:
+    """Return the mean of a feature over its positions.
+
+    Args:
+        features: Tensor of shape `(batch, ..., channels)`.
+        mask: Boolean tensor of shape `(batch,)` or `(batch, ...)`, False for what is
+            left out. None for all positions.
+
+    Returns:
+        Tensor of shape `(batch, channels)`; 0 for an example without any position.
+
+    Example:
+    >>> features = np.array([[[1.0], [3.0], [8.0]]])
+    >>> float(mean_over_positions(features, np.array([[True, True, False]]))[0, 0])
+    2.0
+    """
+    axes = tuple(range(1, len(features.shape) - 1))
+    if not axes:
+        return features
+    if mask is None:
+        return ops.mean(features, axis=axes)
+    ones = (1,) * (len(features.shape) - len(mask.shape))
+    kept = ops.reshape(ops.cast(mask, "bool"), (*ops.shape(mask), *ones))
+    # A mask of rows, too, counts each position of a row.
+    kept = ops.logical_and(kept, ops.ones_like(features[..., :1], dtype="bool"))
+    count = ops.sum(ops.cast(kept, features.dtype), axis=axes)
+    # Selected and not multiplied: padding may hold anything.
+    return ops.sum(ops.where(kept, features, 0.0), axis=axes) / ops.maximum(count, 1.0)
+
+
+def both_masks(one: Any, other: Any) -> Any:
+    """Return where both masks are True; None stands for a mask that is True."""
+    if one is None or other is None:
+        return other if one is None else one
+    return ops.logical_and(ops.cast(one, "bool"), ops.cast(other, "bool"))
