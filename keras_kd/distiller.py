@@ -14,6 +14,7 @@ from keras_kd.engine.active_step import ActiveStep, active_step, running
 from keras_kd.engine.around_the_step import AroundTheStep
 from keras_kd.engine.bank import HyperparameterBank
 from keras_kd.engine.first_batch import check_batch, check_inputs
+from keras_kd.engine.fit_data import evaluate_arguments, fit_arguments
 from keras_kd.engine.loss_layers import LossLayers
 from keras_kd.engine.objective import Objective, batch_size
 from keras_kd.engine.saving import SavedDistiller
@@ -157,6 +158,7 @@ class Distiller(
                 "`teacher` must be given, because a distillation loss reads it. "
                 f"Received: teacher=None with {self.objective.names}"
             )
+        self.check_followers()
         try:
             self.objective.bind(teacher, self.student)
         except ValueError:
@@ -316,11 +318,8 @@ class Distiller(
         if distils:
             with keras.StatelessScope(state_mapping=state):
                 active.values = self.bank.values(step)
-                if self.moving_average is not None:
-                    # Now, because the optimiser counts on before the update ends.
-                    key = id(self.moving_average), "momentum"
-                    momentum = active.values[key]
-                    active.values[key] = self.moving_average.share_kept(momentum, step)
+                if training and self.acts_after_update:
+                    active.updates = self.count_updates()
             if self.frozen_teacher is not None and self.objective.needs_teacher:
                 active.teacher = self.frozen_teacher.forward(
                     x, self.objective.requests("teacher"), state=state
@@ -423,10 +422,11 @@ class Distiller(
         """Train the student, as `keras.Model.fit` does."""
         if x is not None:
             check_inputs(x)  # before Keras makes arrays of it, with messages of its own
+        given = fit_arguments(self, x, *args, **kwargs)
         if inspect.isgenerator(x) and self.compiled and self.needs_first_batch():
-            x = self._with_first_batch_checked(x)
+            given["x"] = self._with_first_batch_checked(x)
         with self._keeping_state():
-            return super().fit(x, *args, **kwargs)
+            return super().fit(**given)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Train on one batch, as `keras.Model.train_on_batch` does."""
@@ -436,8 +436,9 @@ class Distiller(
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student, as `keras.Model.evaluate` does."""
+        given = evaluate_arguments(self, *args, **kwargs)
         with self._keeping_state():
-            return super().evaluate(*args, **kwargs)
+            return super().evaluate(**given)
 
     def _with_first_batch_checked(self, batches: Iterator[Any]) -> Iterator[Any]:
         # A generator cannot be read twice: its first batch is put back.
@@ -482,6 +483,7 @@ class Distiller(
     def on_first_batch(self, batch: Any) -> None:
         """Build and check models and losses on a batch, without effect on them."""
         check_batch(self, self.prepare_batch(batch))
+        self.check_followers()  # again, now that the student has its weights
         self.loss_layers.hold(self.objective.layers())
         self._checked = True
 

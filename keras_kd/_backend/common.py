@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_kd._backend.keras_internals import needs_a_batch
+
 # A mixin that stands before `keras.Model` among the bases of the Distiller.
 if TYPE_CHECKING:
     from keras import Model as Trainer
@@ -141,10 +143,12 @@ class SharedTrainer(Trainer):
         return self.train_function
 
     def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        if self.needs_first_batch():
+        first = self.needs_first_batch()
+        if first or needs_a_batch(self):
             if data_batch is None:
                 data_batch = first_batch_of(iterator)
             data_batch = self.prepare_batch(data_batch)
+        if first:
             self.on_first_batch(data_batch)
         with self.building():
             super()._symbolic_build(iterator, data_batch)
@@ -153,12 +157,31 @@ class SharedTrainer(Trainer):
 
 def first_batch_of(iterator: Any) -> Any:
     """Take one batch from a Keras epoch iterator, which the caller then resets."""
-    for _, _, data in iterator:
-        return data[0] if isinstance(data, (list, tuple)) else next(data)
+    with _without_workers(getattr(iterator, "data_adapter", None)):
+        for _, _, data in iterator:
+            return data[0] if isinstance(data, (list, tuple)) else next(data)
     raise ValueError(
         "`x` must hold at least one batch. Received: a data set without any. Check "
         "that the generator or data set is not exhausted and not empty."
     )
+
+
+@contextmanager
+def _without_workers(adapter: Any) -> Iterator[None]:
+    """Read a `PyDataset` in this thread.
+
+    Workers go on to read ahead, and Keras hands what they have read of one epoch to
+    the next: a batch of the first would be lost, and all later ones would be late.
+    """
+    enqueuer = getattr(adapter, "enqueuer", None)
+    if enqueuer is None:
+        yield
+        return
+    adapter.enqueuer = None
+    try:
+        yield
+    finally:
+        adapter.enqueuer = enqueuer
 
 
 class KeptValues:

@@ -139,6 +139,7 @@ class DistillationTrainer(SharedTrainer):
         trainable, non_trainable, *rest = state
         values = list(zip(self.trainable_variables, trainable, strict=True))
         values += zip(self.non_trainable_variables, non_trainable, strict=True)
+        values += zip(self.optimizer.variables, rest[0], strict=True)
         with keras.StatelessScope(state_mapping=values) as scope:
             self.after_update()
         changed = [scope.get_current_value(v) for v in self.non_trainable_variables]
@@ -158,8 +159,8 @@ class DistillationTrainer(SharedTrainer):
         values += zip(self.frozen_variables(), data.frozen, strict=True)
         step = data.step
         if training:
-            optimizer_values = list(zip(self.optimizer.variables, rest[0], strict=True))
-            with keras.StatelessScope(state_mapping=optimizer_values):
+            values += zip(self.optimizer.variables, rest[0], strict=True)
+            with keras.StatelessScope(state_mapping=values):
                 step = keras.ops.convert_to_tensor(self.optimizer.iterations)
         elif step is None:
             step = _concrete_step(self.optimizer)

@@ -88,9 +88,34 @@ def reads_labels(model: keras.Model) -> bool:
     return model._compile_metrics is not None
 
 
+def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """List a layer and all that is inside of it, at any depth."""
+    return list(layer._flatten_layers())
+
+
+def freeze(layer: keras.layers.Layer) -> None:
+    """Make a layer and all that is inside of it untrainable, whatever they were.
+
+    `layer.trainable = False` does not reach the inside of a layer that says so already:
+    TensorFlow passes over an assignment of the same value.
+    """
+    for part in parts_of(layer):
+        part.trainable = False
+    for variable in layer.variables:
+        variable.trainable = False
+
+
 def is_built(layer: keras.layers.Layer) -> bool:
     """Say whether a layer and all its sub-layers have their variables."""
     return all(part.built for part in layer._flatten_layers())
+
+
+def needs_a_batch(model: keras.Model) -> bool:
+    """Say whether Keras reads a batch to build the model, its task loss or metrics."""
+    compiled = (model._compile_metrics, model._compile_loss)
+    return not is_built(model) or any(
+        part is not None and not part.built for part in compiled
+    )
 
 
 def supports_jit(layer: Any) -> bool:

@@ -91,10 +91,12 @@ class DistillationTrainer(SharedTrainer):
         # Keras builds a TensorFlow model while it traces the first step; an error
         # there would come too late, and after part of the model has been built.
         with self.distribute_strategy.scope():
-            if self.needs_first_batch():
+            # With a strategy Keras reads a batch itself, and by its workers, if any.
+            if self.needs_first_batch() or self._distribute_strategy is not None:
                 if data_batch is None:
                     data_batch = _of_one_replica(self, first_batch_of(iterator))
                 data_batch = self.prepare_batch(data_batch)
+            if self.needs_first_batch():
                 self.on_first_batch(data_batch)
             if self.optimizer is not None and not self.optimizer.built:
                 # Built here, its step count is readable in the first traced step.

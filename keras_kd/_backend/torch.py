@@ -53,6 +53,17 @@ def move_towards(
 class DistillationTrainer(SharedTrainer):
     """Reads frozen variables where they are."""
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of all that the step trains.
+
+        Keras keeps the parameters of a model by the paths of its variables, of which
+        two with the same path, as of two models of one class, count as one: the
+        gradients of the other would add up from step to step.
+        """
+        del set_to_none
+        for variable in self.trainable_variables:
+            variable.value.grad = None
+
     def on_task_part(self, part: Any, total: Any, step: Any) -> Any:
         del step
         values = [variable.value for variable in self.trainable_variables]

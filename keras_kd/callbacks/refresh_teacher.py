@@ -10,7 +10,9 @@ from keras_kd.teachers.earlier_self import EarlierSelf
 class RefreshTeacher(keras.callbacks.Callback):
     """Copies the student's weights into the teacher at the end of epochs.
 
-    For the teacher `keras_kd.teachers.EarlierSelf`.
+    For the teacher `keras_kd.teachers.EarlierSelf`. A run that goes on from a
+    checkpoint of the end of an epoch has the teacher that it would have had without a
+    break, whichever callback came first.
 
     Args:
         every: After how many epochs. At least 1. Defaults to 1.
@@ -40,7 +42,15 @@ class RefreshTeacher(keras.callbacks.Callback):
                 f"`keras_kd.teachers.EarlierSelf`. Received: teacher={teacher!r}"
             )
 
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        # Once more: a checkpoint may have been written before the epoch's refresh.
+        if epoch > 0:
+            self._refresh(epoch)
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if (epoch + 1) % self.every == 0:
+        self._refresh(epoch + 1)
+
+    def _refresh(self, epochs: int) -> None:
+        if epochs % self.every == 0:
             distiller = self.model
             distiller.teacher.refresh(distiller.student)

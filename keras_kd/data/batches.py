@@ -37,15 +37,16 @@ class ShuffledBatches(keras.utils.PyDataset):
     """Batches in a new random order each epoch, the same for the same seed and epoch.
 
     A run that starts again at epoch k gets the batches that it would have got without
-    a break. Pass `shuffle=False` to `fit`, which else shuffles the batches' order once
-    more, from a generator of its own.
+    a break. A `Distiller` keeps their order. To `fit` of another model pass
+    `shuffle=False`: it shuffles the batches' order once more, from a generator of its
+    own. `steps_per_epoch` must be None: Keras would begin an epoch in the middle of its
+    order; a `Distiller` refuses it.
 
     The order follows `epoch`, which rises at the end of each, in `evaluate` as well:
     make another object to evaluate on the same arrays. Where a callback decides at
     which epoch a run goes on (`keras.callbacks.BackupAndRestore`), let it follow `fit`:
     `LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch",
-    epoch))`. With `steps_per_epoch` the batches that are left out of one epoch are not
-    made up for in the next.
+    epoch))`.
 
     Args:
         x: The inputs: an array, or a dict, list or tuple of arrays, one row per
@@ -170,8 +171,8 @@ class OverlappingBatches(ShuffledBatches):
     twice as many batches as without overlap. The first batch begins with the last half
     of the epoch before. x becomes a dict with "sample_id", an array x its entry "x":
     pass `student_inputs=keras_kd.data.without_sample_ids` to the Distiller. A dict x
-    that has "sample_id" keeps its own. Pass `shuffle=False` to `fit`: in another order
-    batches do not overlap.
+    that has "sample_id" keeps its own. In another order, as after `shuffle=True` in the
+    `fit` of a plain model, batches do not overlap.
 
     Args: as `ShuffledBatches`, with an even `batch_size`. `augment` sees an example
     anew in each of its batches, as published.

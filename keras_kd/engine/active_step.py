@@ -25,6 +25,8 @@ class ActiveStep:
         teacher: The recording of the teacher's forward pass, or None.
         student: The recording of the student's, once it has run.
         step: The optimiser's step.
+        updates: How often the optimiser had updated before the step, where something
+            follows the student.
         values: The present values of the hyperparameters.
         checks: Whether this is the check of the first batch, outside of a real step.
         tape: What records the step for a second gradient, on TensorFlow.
@@ -36,6 +38,7 @@ class ActiveStep:
     teacher: Recording | None = None
     student: Recording | None = None
     step: Any = None
+    updates: Any = None
     values: dict[tuple[int, str], Any] = field(default_factory=dict)
     checks: bool = False
     tape: Any = None

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from keras_kd import _backend
+
 
 class LossLayers(keras.layers.Layer):
     """Holds projectors and memory banks beside the student.
@@ -15,6 +17,20 @@ class LossLayers(keras.layers.Layer):
     def __init__(self) -> None:
         super().__init__(name="loss_layers")
         self.built = True
+        # A copy of a trained layer stays as it is where the Distiller is thawed.
+        self._still: set[int] = set()
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the layers train, apart from those that were held as frozen ones."""
+        return bool(super().trainable)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        keras.layers.Layer.trainable.fset(self, value)
+        for layer, _ in _backend.children(self):
+            if id(layer) in self._still:
+                _backend.freeze(layer)
 
     def hold(self, layers: dict[str, keras.layers.Layer]) -> None:
         """Track the layers, each under its name.
@@ -24,6 +40,8 @@ class LossLayers(keras.layers.Layer):
         for name, layer in layers.items():
             if self.__dict__.get(name) is not layer:
                 setattr(self, name, layer)
+                if not layer.trainable:
+                    self._still.add(id(layer))
 
     def call(self, inputs: Any) -> Any:
         """Return the inputs: the layers are called by their losses."""

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from keras_kd import _backend
+
 
 def frozen_copy(layer: keras.layers.Layer, width: int, *, name: str) -> Any:
     """Return a copy of a classifier of vectors, in float32 and not trainable.
@@ -37,7 +39,7 @@ def frozen_copy(layer: keras.layers.Layer, width: int, *, name: str) -> Any:
         raise _unfit(layer, width, f"which raised: {error}") from error
     if len(made) != 2:
         raise _unfit(layer, width, f"which gives {tuple(made)}")
-    copy.trainable = False
+    _backend.freeze(copy)
     return copy
 
 

@@ -95,6 +95,8 @@ class PerPart(keras.optimizers.Optimizer):
         self._routes = _Routes()
         # The rates as multiples of the first, from before all were set to zero.
         self._shares: tuple[float, ...] | None = None
+        if all(map(_has_number, given)):
+            self._note_shares()
 
     def bind(self, model: keras.Model) -> None:
         """Find the parts in the model; a Distiller calls this when it is compiled.
@@ -176,6 +178,11 @@ class PerPart(keras.optimizers.Optimizer):
         return reduce(ops.maximum, [optimizer.iterations for optimizer in self._inner])
 
     @property
+    def updates(self) -> Any:
+        """A number that grows whenever an optimizer updates its part."""
+        return sum(optimizer.iterations for optimizer in self._inner)
+
+    @property
     def learning_rate(self) -> Any:
         """The learning rate of the first optimizer."""
         return self._inner[0].learning_rate
@@ -184,17 +191,15 @@ class PerPart(keras.optimizers.Optimizer):
     def learning_rate(self, value: Any) -> None:
         for optimizer in self._inner:
             # Checked before any changes: half of the rates must not be new.
-            own = optimizer.get_config().get("learning_rate")
-            if callable(value) or not isinstance(own, (int, float)):
+            if callable(value) or not _has_number(optimizer):
+                own = optimizer.get_config().get("learning_rate")
                 raise ValueError(
                     "`learning_rate` must be a number, and scales numbers only. "
                     f"Received: learning_rate={value!r}, and {own!r} in "
                     f"'{optimizer.name}'. Set `learning_rate` of each of "
                     "`optimizer.parts`."
                 )
-        rates = [float(ops.convert_to_numpy(o.learning_rate)) for o in self._inner]
-        if rates[0]:
-            self._shares = tuple(rate / rates[0] for rate in rates)
+        rates = self._note_shares()
         if self._shares is None:
             raise ValueError(
                 "`learning_rate` scales the rates of all parts by that of the first, "
@@ -205,6 +210,25 @@ class PerPart(keras.optimizers.Optimizer):
             value = float(ops.convert_to_numpy(value))
         for optimizer, share in zip(self._inner, self._shares, strict=True):
             optimizer.learning_rate = value * share
+
+    def _note_shares(self) -> list[float]:
+        """Note the rates as multiples of the first, and return them."""
+        rates = [float(ops.convert_to_numpy(o.learning_rate)) for o in self._inner]
+        if rates[0]:
+            self._shares = tuple(rate / rates[0] for rate in rates)
+        return rates
+
+    def exclude_from_weight_decay(
+        self, var_list: Any = None, var_names: Any = None
+    ) -> None:
+        """Exclude variables from the weight decay of every optimizer.
+
+        Args:
+            var_list: The variables, or None.
+            var_names: Parts of the names of variables, or None.
+        """
+        for optimizer in self._inner:
+            optimizer.exclude_from_weight_decay(var_list, var_names)
 
     def finalize_variable_values(self, var_list: Any) -> None:
         """Give the variables their final values, as of a weight average."""
@@ -218,6 +242,7 @@ class PerPart(keras.optimizers.Optimizer):
             "optimizers": {path: serialize(o) for path, o in self.parts.items()},
             "default": None if self.default is None else serialize(self.default),
             "name": self.name,
+            "rate_shares": None if self._shares is None else list(self._shares),
         }
 
     @classmethod
@@ -226,16 +251,25 @@ class PerPart(keras.optimizers.Optimizer):
             return keras.optimizers.deserialize(given, custom_objects)
 
         default = config["default"]
-        return cls(
+        optimizer = cls(
             {path: made(given) for path, given in config["optimizers"].items()},
             None if default is None else made(default),
             name=config["name"],
         )
+        shares = config.get("rate_shares")
+        # The rates themselves do not tell, if they were all zero.
+        optimizer._shares = None if shares is None else tuple(shares)
+        return optimizer
 
     def __dir__(self) -> list[str]:
         # Keras saves what `dir` lists, and `variables` hold these states already.
         saved = {"parts", "default", "_inner"}
         return [name for name in super().__dir__() if name not in saved]
+
+
+def _has_number(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Say whether the learning rate is a number, and no schedule."""
+    return isinstance(optimizer.get_config().get("learning_rate"), (int, float))
 
 
 def _check_inner(optimizer: Any) -> None:

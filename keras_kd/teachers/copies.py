@@ -44,5 +44,5 @@ def copy_of(model: keras.Model, *, argument: str = "student") -> keras.Model:
             f"{error}\nOverride its `get_config`, and create its layers in `__init__` "
             "or `build`."
         ) from error
-    copy.trainable = False
+    _backend.freeze(copy)
     return copy

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd import _backend
 from keras_kd.teachers.copies import copy_of
 
 
@@ -62,6 +63,16 @@ class DataFreeStudent(keras.Model):
         self.generator, self.student = generator, student
         self.teacher = copy_of(teacher, argument="teacher")
         self.built = True
+
+    @property
+    def trainable(self) -> bool:
+        """Whether generator and student train; the teacher never does."""
+        return bool(super().trainable)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        keras.Model.trainable.fset(self, value)
+        _backend.freeze(self.teacher)
 
     def call(self, inputs: Any, training: Any = None) -> dict[str, Any]:
         """Return the logits of teacher and student for what the noise becomes."""

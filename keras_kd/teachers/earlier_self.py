@@ -4,11 +4,11 @@ from typing import Any
 
 import keras
 
-from keras_kd.teachers.copies import copy_of
+from keras_kd.teachers.own_weights import OwnWeights
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class EarlierSelf(keras.Model):
+class EarlierSelf(OwnWeights):
     """A teacher with the weights that the student had at the end of an earlier epoch.
 
     `keras_kd.callbacks.RefreshTeacher` copies them. Until it first does, the teacher
@@ -49,20 +49,9 @@ class EarlierSelf(keras.Model):
 
     changes = True
 
-    def __init__(self, student: keras.Model, **kwargs: Any) -> None:
-        kwargs.setdefault("dtype", student.dtype_policy)
-        super().__init__(autocast=False, **kwargs)
-        self.model = copy_of(student)
-        self.trainable = False
-        self.built = True
-
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """Return the earlier model's answer, always in inference mode."""
-        del training
-        return self.model(inputs, training=False)
-
     def refresh(self, student: keras.Model) -> None:
         """Copy the student's weights of this moment."""
+        self.check_student(student)
         for mine, new in zip(self.model.weights, student.weights, strict=True):
             # A buffer of its own: JAX destroys the student's in its next step.
             mine.assign(keras.ops.copy(new.value))

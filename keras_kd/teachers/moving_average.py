@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_kd import _backend
 from keras_kd.hyperparameters import (
@@ -11,23 +12,26 @@ from keras_kd.hyperparameters import (
     from_config,
     to_config,
 )
-from keras_kd.teachers.copies import copy_of
+from keras_kd.teachers.own_weights import OwnWeights
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class MovingAverage(keras.Model):
+class MovingAverage(OwnWeights):
     """A teacher whose weights follow the student's: the mean teacher.
 
     After each update of the student, with θ its weights and θ' the teacher's:
-    θ' ← m · θ' + (1 − m) · θ. At step t, counted from 0, m is at most t / (t + 1), so
-    that the average starts at the student's first update and not at its random
-    initial weights. Statistics, as those of batch normalisation, are averaged too.
+    θ' ← m · θ' + (1 − m) · θ. At the teacher's update t, counted from 0, m is at most
+    t / (t + 1), so that the average starts at the student's first update and not at its
+    random initial weights. A step in which the optimizer only accumulates a gradient,
+    or skips one that overflowed, moves nothing; a new optimizer goes on with the
+    average. Statistics, as those of batch normalisation, are averaged too.
 
     The averaged model is `teacher.model`, a plain Keras model that often answers
     better than the student itself.
 
     Args:
-        student: The built Keras model that the Distiller trains. It is copied.
+        student: The built Keras model that the Distiller trains, with weights in
+            float32, as mixed precision keeps them. It is copied.
         momentum: The number m, from 0 to 1, or a `LearningRateSchedule`. Usual: 0.99
             to 0.999. Defaults to 0.999.
         **kwargs: Those of `keras.Model`.
@@ -53,36 +57,34 @@ class MovingAverage(keras.Model):
     def __init__(
         self, student: keras.Model, momentum: Scalar = 0.999, **kwargs: Any
     ) -> None:
-        kwargs.setdefault("dtype", student.dtype_policy)
-        super().__init__(autocast=False, **kwargs)
-        self.model = copy_of(student)
+        super().__init__(student, **kwargs)
+        coarse = {v.dtype for v in self.model.weights} & {"float16", "bfloat16"}
+        if coarse:
+            raise ValueError(
+                "`student` must keep its weights in float32: in half precision the "
+                "small steps of an average are rounded away. Received: "
+                f"student={student.name!r}, with weights of type {min(coarse)}. Give "
+                f'it the dtype policy "mixed_{min(coarse)}".'
+            )
         self.momentum = momentum
-        self.trainable = False
-        self.built = True
+        # Its own, because an optimizer starts from 0 where a run is compiled anew.
+        self.updates = self.add_weight(
+            shape=(), initializer="zeros", dtype="int", trainable=False, name="updates"
+        )
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """Return the averaged model's answer, always in inference mode."""
-        del training
-        return self.model(inputs, training=False)
-
-    def share_kept(self, momentum: Any, step: Any) -> Any:
-        """Return how much of the average an update keeps.
-
-        Args:
-            momentum: The present value of `momentum`.
-            step: The number of updates before this one.
-        """
-        step = keras.ops.cast(step, "float32")
-        return keras.ops.minimum(momentum, step / (step + 1.0))
-
-    def follow(self, student: keras.Model, kept: Any) -> None:
-        """Move the weights towards those of the student that an update has changed.
+    def follow(self, student: keras.Model, momentum: Any, updated: Any) -> None:
+        """Move the weights towards those of the student, after a step.
 
         Args:
             student: The student, of the structure that was copied.
-            kept: What `share_kept` has returned before the update.
+            momentum: The value of `momentum` in this step.
+            updated: Scalar of type bool, whether the step has changed the student.
         """
-        _backend.move_towards(self.model.weights, student.weights, 1.0 - kept)
+        count = ops.cast(self.updates, "float32")
+        kept = ops.minimum(momentum, count / (count + 1.0))
+        share = (1.0 - kept) * ops.cast(updated, "float32")
+        _backend.move_towards(self.model.weights, student.weights, share)
+        self.updates.assign_add(ops.cast(updated, self.updates.dtype))
 
     def get_config(self) -> dict[str, Any]:
         return {

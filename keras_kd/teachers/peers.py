@@ -1,10 +1,13 @@
 """Several students that train together, each a teacher of the others."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 
+from keras_kd import _backend
 from keras_kd.layer_paths import ends_of, find_layer
 
 
@@ -16,7 +19,7 @@ class SeveralStudents(keras.Model):
     def hold(self, kind: str, models: Sequence[keras.Model]) -> list[keras.Model]:
         """Keep the students as attributes too, and return their list.
 
-        Torch clears the gradients of a model's attributes, and not those of a list.
+        By these names files and the parameters of torch know them.
         """
         self.output_names = [f"{kind}_{place}" for place in range(len(models))]
         for name, model in zip(self.output_names, models, strict=True):
@@ -60,7 +63,8 @@ class PeerGroup(SeveralStudents):
         **kwargs: Those of `keras.Model`.
 
     Raises:
-        ValueError: `peers` is no list of at least two different Keras models.
+        ValueError: `peers` is no list of at least two different Keras models, or two
+            of them share a layer.
 
     Example:
     >>> def classifier(width):
@@ -100,16 +104,12 @@ class PeerGroup(SeveralStudents):
                 "`peers` must not hold the same model twice. "
                 f"Received: {[peer.name for peer in peers]}"
             )
+        _check_apart(peers)
         kwargs.setdefault("dtype", peers[0].dtype_policy)
         # Each peer casts its own inputs.
         super().__init__(autocast=False, **kwargs)
         self.peers = self.hold("peer", peers)
         self.built = all(peer.built for peer in self.peers)
-
-    def build(self, input_shape: Any) -> None:
-        for peer in self.peers:
-            if not peer.built:
-                peer.build(input_shape)
 
     def call(self, inputs: Any, training: Any = None) -> list[Any]:
         """Return the list of the peers' outputs."""
@@ -194,10 +194,12 @@ class BranchedStudent(SeveralStudents):
 
         Returns:
             The branched student: the first branch has the model's weights, the others
-            new random ones; the trunk has a copy of the model's.
+            new random ones, also where the model's initialisers have seeds; the trunk
+            has a copy of the model's.
 
         Raises:
-            ValueError: The model cannot be cut there, or `count` is below 2.
+            ValueError: The model cannot be cut there, `count` is below 2, or branches
+                would begin as equals.
         """
         if not isinstance(count, int) or count < 2:
             raise ValueError(f"`count` must be at least 2. Received: count={count}")
@@ -213,8 +215,12 @@ class BranchedStudent(SeveralStudents):
             ) from error
         trunk = keras.models.clone_model(lower)
         trunk.set_weights(lower.get_weights())
-        branches = [keras.models.clone_model(upper) for _ in range(count)]
+        branches = [
+            keras.models.clone_model(upper, clone_function=partial(_reseeded, place))
+            for place in range(count)
+        ]
         branches[0].set_weights(upper.get_weights())
+        _check_different(branches)
         return cls(trunk, branches, **kwargs)
 
     def call(self, inputs: Any, training: Any = None) -> list[Any]:
@@ -241,6 +247,53 @@ class BranchedStudent(SeveralStudents):
         branches = [deserialize(b, custom_objects) for b in config["branches"]]
         trunk = deserialize(config["trunk"], custom_objects)
         return cls(**{**config, "trunk": trunk, "branches": branches})
+
+
+def _check_apart(peers: Sequence[keras.Model]) -> None:
+    owner: dict[int, keras.Model] = {}
+    for peer in peers:
+        for part in _backend.parts_of(peer):
+            first = owner.setdefault(id(part), peer)
+            # Inputs and activations hold nothing that a file could lose.
+            if first is not peer and (part.variables or not part.built):
+                raise ValueError(
+                    "`peers` must not share layers: a file would hold them apart. "
+                    f"Received: {first.name!r} and {peer.name!r}, which share the "
+                    f"layer {part.name!r}. For a shared lower part use "
+                    "`keras_kd.teachers.BranchedStudent`."
+                )
+
+
+def _reseeded(place: int, layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Return a copy of a layer that draws other numbers, except in the first place."""
+    config = layer.get_config()
+    return type(layer).from_config(_with_seeds(config, place) if place else config)
+
+
+def _with_seeds(config: Any, place: int) -> Any:
+    if isinstance(config, dict):
+        return {
+            key: int(np.random.SeedSequence([value, place]).generate_state(1)[0] >> 1)
+            if key == "seed" and isinstance(value, int)
+            else _with_seeds(value, place)
+            for key, value in config.items()
+        }
+    if isinstance(config, (list, tuple)):
+        return type(config)(_with_seeds(item, place) for item in config)
+    return config
+
+
+def _check_different(branches: Sequence[keras.Model]) -> None:
+    for place, branch in enumerate(branches):
+        mine = branch.get_weights()
+        for other in branches[:place]:
+            pairs = zip(mine, other.get_weights(), strict=True)
+            if mine and all(np.array_equal(one, its) for one, its in pairs):
+                raise ValueError(
+                    "The layers above `layer_name` must have a random initialiser, "
+                    "for the branches to differ. Received: branches that are equal, "
+                    f"of the layers {[part.name for part in branch.layers]}."
+                )
 
 
 def _fresh(metrics: Sequence[Any]) -> list[Any]:

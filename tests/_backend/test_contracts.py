@@ -121,6 +121,18 @@ def test_variables_move_by_a_share_and_whole_numbers_at_once():
     np.testing.assert_allclose(ops.convert_to_numpy(target[0]), [8.0, 0.0])
 
 
+def test_what_is_frozen_is_frozen_to_the_bottom():
+    """A copy that says it is frozen, and is not, trains unseen."""
+    dense = keras.layers.Dense(1)
+    dense.build((None, 2))
+    outer = keras.Sequential([keras.Sequential([keras.Input((2,)), dense])])
+    outer._trainable = False  # as it is read from a file
+    _backend.freeze(outer)
+    assert dense in _backend.parts_of(outer)
+    assert not any(part.trainable for part in _backend.parts_of(outer))
+    assert not any(variable.trainable for variable in outer.variables)
+
+
 def test_an_optimizer_knows_the_place_of_a_variable():
     """Momenta of another variable would train, and wrongly."""
     variables = [keras.Variable([1.0]), keras.Variable([2.0])]

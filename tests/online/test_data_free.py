@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_kd
+from keras_kd.engine.reduction import reduce_loss
 from keras_kd.losses import DataFreeDistillation
 from keras_kd.optimizers import PerPart
 from keras_kd.teachers import DataFreeStudent
@@ -91,6 +92,34 @@ def test_value_and_gradient():
     assert np.abs(gradient - wanted).max() < 1e-3 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("hide", ["sample_weight", "student_mask"])
+def test_a_weight_equals_repetition(hide):
+    """Also in the batch's mean probabilities, which would else balance other rows."""
+    z = np.random.default_rng(0).normal(0, 2, (3, 5, 4)).astype("float32")
+    loss = DataFreeDistillation(0.7, 0.3, 2.0, 2.0, layer_name="teacher/hidden")
+    weight = np.array([3, 1, 0, 2, 1])
+
+    def total(rows, **context):
+        names = ("teacher", "student", "features")
+        signals = {
+            name: keras.ops.convert_to_tensor(part[rows])
+            for name, part in zip(names, z, strict=True)
+        }
+        step = keras_kd.StepContext(**context)
+        value = reduce_loss(loss, loss.call(None, signals, step), step)
+        return float(keras.ops.convert_to_numpy(value))
+
+    if hide == "sample_weight":
+        given = weight.astype("float32")
+    else:
+        given, weight = weight > 0, (weight > 0).astype(int)
+    weighted = total(slice(None), **{hide: keras.ops.convert_to_tensor(given)})
+    rows = np.repeat(np.arange(5), weight)
+    assert weighted == pytest.approx(total(rows), rel=1e-5)
+    wanted = by_hand(*z[:, rows].astype("float64"), z[0, rows].astype("float64"))
+    assert weighted == pytest.approx(wanted.mean(), rel=1e-4)
+
+
 def test_the_student_learns_and_the_teacher_stands_still():
     """Without data the only thing that must not change is what is known."""
     teacher = classifier(9)
@@ -140,6 +169,39 @@ def test_a_saved_run_goes_on_bit_for_bit(tmp_path):
     assert_same(values_of(loaded.student.weights), values_of(distiller.student.weights))
 
 
+@keras.saving.register_keras_serializable(package="keras_kd_tests")
+class OwnTeacher(keras.Model):
+    """A teacher of a class of one's own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden = keras.layers.Dense(9, "tanh", name="hidden")
+        self.logits = keras.layers.Dense(3, name="logits")
+
+    def call(self, x):
+        return self.logits(self.hidden(x))
+
+
+@pytest.mark.parametrize("thawed", [False, True])
+def test_a_teacher_that_was_frozen_stays_so(tmp_path, thawed):
+    """A teacher that trains with the generator soon says what is easiest to learn."""
+    teacher = OwnTeacher()
+    teacher(np.zeros((1, 4)))
+    teacher.trainable = False
+    distiller = distiller_of(teacher, keras.optimizers.Adam(0.01))
+    if thawed:
+        distiller.trainable = False
+        distiller.trainable = True
+    assert distiller.student.trainable
+    fit_steps(distiller, noise(), steps=2, shuffle=False)
+    distiller.save(tmp_path / "d.keras")
+    loaded = keras.saving.load_model(tmp_path / "d.keras")
+    for each in (distiller, loaded):
+        fit_steps(each, noise(), steps=2, shuffle=False)
+        assert_same(values_of(each.student.teacher.weights), values_of(teacher.weights))
+    assert_same(values_of(loaded.student.weights), values_of(distiller.student.weights))
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(policy):
     """Half precision must train as float32 does."""
@@ -164,3 +226,6 @@ def test_malformed():
     distiller.compile("adam")
     with pytest.raises(ValueError, match="classes"):
         distiller.fit(noise(), verbose=0)
+    tokens = keras.KerasTensor((None, 4, 3))
+    with pytest.raises(ValueError, match="outputs of shape `.batch, classes.`"):
+        DataFreeDistillation().build(None, {"teacher": tokens, "student": tokens})

@@ -293,6 +293,82 @@ def test_a_branch_is_a_plain_model(tmp_path):
     assert b"keras_kd" not in (tmp_path / "branch.keras").read_bytes()
 
 
+def seeded(**kwargs):
+    """Return a model whose initialisers and dropout have seeds."""
+    initializer = keras.initializers.GlorotUniform
+    x = inputs = keras.Input((4,))
+    x = keras.layers.Dense(8, kernel_initializer=initializer(seed=1), name="low")(x)
+    inner = keras.Sequential(
+        [keras.Input((8,)), keras.layers.Dense(5, kernel_initializer=initializer(2))]
+    )
+    x = keras.layers.Dropout(0.5, seed=3)(inner(x))
+    last = keras.layers.Dense(3, **{"kernel_initializer": initializer(4), **kwargs})
+    return keras.Model(inputs, last(x))
+
+
+def test_branches_of_a_seeded_model_differ():
+    """Equal branches stay equal: three times the cost, and nothing to learn."""
+    model = seeded()
+    branches = BranchedStudent.of(model, "low", 3).branches
+    assert_same(values_of(branches[0].weights), values_of(model.weights)[2:])
+    kernels = [values_of(branch.weights)[::2] for branch in branches]
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        for one, other in zip(kernels[first], kernels[second], strict=True):
+            assert np.abs(one - other).min() > 0
+    assert len({branch.layers[2].seed for branch in branches}) == 3
+    again = BranchedStudent.of(model, "low", 3)  # a seed is there to be repeated
+    assert_same(values_of(again.branches[2].weights), values_of(branches[2].weights))
+    flat = keras.Model(
+        model.input, keras.layers.Dense(3, "relu", False, "ones")(model.output)
+    )
+    with pytest.raises(ValueError, match="must have a random initialiser"):
+        BranchedStudent.of(flat, model.layers[-1].name, 3)
+
+
+def test_peers_that_share_a_layer():
+    """Loaded from a file they would share nothing, and train another way."""
+    inputs, shared = keras.Input((4,)), keras.layers.Dense(5, name="shared")
+    first, second = (
+        keras.Model(inputs, keras.layers.Dense(3)(shared(inputs)), name=name)
+        for name in ("first", "second")
+    )
+    with pytest.raises(
+        ValueError, match="'first' and 'second', which share the layer 'shared'"
+    ):
+        PeerGroup([first, second])
+    act = keras.layers.ReLU()  # this and the inputs hold nothing
+    first, second = (
+        keras.Model(inputs, keras.layers.Dense(3)(act(keras.layers.Dense(5)(inputs))))
+        for _ in range(2)
+    )
+    assert PeerGroup([first, second]).built
+
+
+@keras.saving.register_keras_serializable(package="keras_kd_tests")
+class OwnClass(keras.Model):
+    """Two of it have variables of the same paths."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden = keras.layers.Dense(5, "tanh", name="hidden")
+        self.logits = keras.layers.Dense(3, name="logits")
+
+    def call(self, x):
+        return self.logits(self.hidden(x))
+
+
+def test_peers_of_one_class_are_saved_and_go_on(tmp_path):
+    """Where torch clears one peer's gradients only, the other's add up."""
+    x, y = data()
+    distiller = group_distiller([OwnClass(), OwnClass()])
+    fit_steps(distiller, x, y, steps=2, shuffle=False)
+    distiller.save(tmp_path / "d.keras")
+    loaded = keras.saving.load_model(tmp_path / "d.keras")
+    for each in (distiller, loaded):
+        fit_steps(each, x, y, steps=3, shuffle=False)
+    assert_same(values_of(loaded.student.weights), values_of(distiller.student.weights))
+
+
 MAKE = {
     "mutual": lambda: group_distiller(
         [classifier(4), classifier(6)], optimizer=keras.optimizers.Adam(0.01)

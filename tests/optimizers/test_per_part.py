@@ -115,6 +115,39 @@ def test_a_warm_up_from_zero_keeps_the_rates_apart():
     assert rates(optimizer) == pytest.approx([0.02, 0.2])
 
 
+def test_rates_of_zero_are_saved_with_their_proportions(tmp_path):
+    """A run that is interrupted in a pause would go on at no rate at all."""
+    distiller = peers(SGD(0.01), SGD(0.1))
+    fit_steps(distiller, *data())
+    distiller.optimizer.learning_rate = 0.0
+    distiller.save(tmp_path / "d.keras")
+    distiller.save_weights(tmp_path / "d.weights.h5")
+    fresh = peers(SGD(0.01), SGD(0.1))
+    fresh.load_weights(tmp_path / "d.weights.h5")
+    for each in (keras.saving.load_model(tmp_path / "d.keras"), fresh):
+        assert rates(each.optimizer) == [0.0, 0.0]
+        each.optimizer.learning_rate = 0.02
+        assert rates(each.optimizer) == pytest.approx([0.02, 0.2])
+
+
+def test_what_is_excluded_from_weight_decay_does_not_decay():
+    """Biases that decay in silence are not what was asked for."""
+    x, y = data()
+    decayed, plain = (
+        peers(SGD(0.1, weight_decay=decay), SGD(0.1, weight_decay=decay))
+        for decay in (0.5, None)
+    )
+    plain.set_weights(decayed.get_weights())
+    kernel = decayed.student.peers[1].get_layer("hidden").kernel
+    decayed.optimizer.exclude_from_weight_decay([kernel], ["bias"])
+    for each in (decayed, plain):
+        fit_steps(each, x, y)
+    for variable, other in zip(decayed.weights, plain.weights, strict=True):
+        kept = variable is kernel or variable.name == "bias"
+        one, without = values_of([variable, other])
+        assert np.allclose(one, without, atol=1e-6) == kept
+
+
 def test_rates_that_cannot_be_scaled():
     """A half-applied rate would leave one part at the old one."""
     mixed = PerPart({"a": SGD(0.01), "b": SGD(linear(0.1, 0.0))})

@@ -1,12 +1,17 @@
 """Keras's own callbacks around a Distiller, and the checkpoint of the student."""
 
+import re
+import zipfile
+
 import keras
 import numpy as np
 import pytest
 
 import keras_kd
+from keras_kd import losses, teachers
 from tests.training.helpers import (
     assert_same,
+    classifier,
     compiled,
     data,
     distil,
@@ -97,6 +102,123 @@ def test_the_student_checkpoint_keeps_the_best(tmp_path):
     assert place < 4
     loaded = keras.saving.load_model(path)
     assert_same(values_of(loaded.variables), epochs.weights[place])
+
+
+def peers():
+    return teachers.PeerGroup([classifier(5, "small"), classifier(6, "large")])
+
+
+def branched():
+    inputs = keras.Input((4,))
+    low = keras.layers.Dense(5, "tanh", name="low")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(3, name="logits")(low))
+    return teachers.BranchedStudent.of(model, "low", 2)
+
+
+def without_data():
+    generator = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    return teachers.DataFreeStudent(generator, *pair())
+
+
+GROUPS = [
+    (peers, losses.MutualDistillation, "peers[1]", lambda s: s.peers[1]),
+    (branched, losses.MutualDistillation, "branches[1]", lambda s: s.branch(1)),
+    (without_data, losses.DataFreeDistillation, "student", lambda s: s.student),
+]
+
+
+def distil_group(student, loss):
+    distiller = keras_kd.Distiller(None, student, loss(), None, 0.0)
+    return compiled(distiller, rate=0.5, loss=None)
+
+
+@pytest.mark.parametrize(("make", "loss", "part", "plain"), GROUPS)
+def test_the_student_checkpoint_of_a_part(tmp_path, make, loss, part, plain):
+    """The machine that serves one peer need not know of the others, nor of keras_kd."""
+    path = tmp_path / "{epoch}.keras"
+    checkpoint = keras_kd.callbacks.StudentCheckpoint(path, part=part)
+    distiller = distil_group(make(), loss)
+    for epoch in (1, 2):  # The second fit begins with the values of the first.
+        distiller.fit(
+            X,
+            epochs=epoch,
+            initial_epoch=epoch - 1,
+            verbose=0,
+            callbacks=[checkpoint],
+        )
+        file = tmp_path / f"{epoch}.keras"
+        assert "keras_kd" not in zipfile.ZipFile(file).read("config.json").decode()
+        loaded = keras.saving.load_model(file)
+        expected = plain(distiller.student)
+        assert_same(values_of(loaded.variables), values_of(expected.variables))
+        np.testing.assert_array_equal(outputs(loaded, X), outputs(expected, X))
+
+
+def test_the_student_checkpoint_of_a_part_in_the_middle_of_an_epoch(tmp_path):
+    """On JAX the peer's values live in the compiled step, as the student's do."""
+    distiller = distil_group(peers(), losses.MutualDistillation)
+    saved = keras_kd.callbacks.StudentCheckpoint(
+        tmp_path / "{batch}.weights.h5",
+        save_weights_only=True,
+        save_freq=1,
+        part="peers[0]",
+    )
+    distiller.fit(X, batch_size=4, callbacks=[saved], verbose=0)
+    first, last = (classifier(5) for _ in range(2))
+    first.load_weights(tmp_path / "1.weights.h5")
+    last.load_weights(tmp_path / "2.weights.h5")
+    peer = distiller.student.peers[0]
+    assert_same(values_of(last.variables), values_of(peer.variables))
+    pairs = zip(values_of(first.variables), values_of(last.variables), strict=True)
+    assert any((a != b).any() for a, b in pairs)
+
+
+@pytest.mark.parametrize(("make", "loss", "part", "plain"), GROUPS)
+def test_the_student_checkpoint_asks_for_the_part(tmp_path, make, loss, part, plain):
+    """The file would open only where keras_kd is installed, found out on that day."""
+    distiller = distil_group(make(), loss)
+    before = values_of(distiller.student.variables)
+    checkpoint = keras_kd.callbacks.StudentCheckpoint(tmp_path / "student.keras")
+    wanted = re.escape(f'Pass part="{re.sub(r"[0-9]", "0", part)}"')
+    with pytest.raises(ValueError, match=wanted):
+        distiller.fit(X, callbacks=[checkpoint], verbose=0)
+    assert_same(values_of(distiller.student.variables), before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_student_checkpoint_asks_for_a_part_of_the_part(tmp_path):
+    """A group inside of another would get past the check of the student."""
+    generator = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    student = teachers.DataFreeStudent(generator, classifier(), peers())
+    checkpoint = keras_kd.callbacks.StudentCheckpoint(
+        tmp_path / "student.keras", part="student"
+    )
+    checkpoint.set_model(keras_kd.Distiller(None, student, losses.MutualDistillation()))
+    with pytest.raises(ValueError, match=re.escape('part="student/peers[0]"')):
+        checkpoint.on_train_begin()
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("peers[2]", r"No layer 'peers\[2\]' in the student"),
+        ("peers[0]/hidden", "must be the path of a Keras model.*a Dense"),
+    ],
+)
+def test_the_student_checkpoint_of_a_wrong_part(tmp_path, part, message):
+    """It would fail at the end of the first epoch, when the work is done."""
+    distiller = distil_group(peers(), losses.MutualDistillation)
+    checkpoint = keras_kd.callbacks.StudentCheckpoint(
+        tmp_path / "student.keras", part=part
+    )
+    with pytest.raises(ValueError, match=message):
+        distiller.fit(X, callbacks=[checkpoint], verbose=0)
+
+
+@pytest.mark.parametrize("part", [0, ""])
+def test_the_part_is_a_path(part):
+    with pytest.raises(ValueError, match="`part` must be None or the path"):
+        keras_kd.callbacks.StudentCheckpoint("student.keras", part=part)
 
 
 def test_early_stopping_restores_the_best_weights():

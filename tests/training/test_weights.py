@@ -116,6 +116,43 @@ def test_scaling_all_weights_changes_no_distillation_term():
     assert_same(one, other, **CLOSE)
 
 
+def test_weights_without_labels_reach_every_term():
+    """Keras drops the weights where there are no labels: other numbers, unseen."""
+    weights = np.linspace(0, 2, len(X))
+    teacher, student = pair()
+    distiller = distil(teacher, student)
+    values = soft_targets(outputs(teacher, X), outputs(student, X), 2.0)
+    wanted = float((weights * values).sum() / weights.sum())
+    logs = fit_steps(
+        distiller,
+        X,
+        sample_weight=weights,
+        shuffle=False,
+        validation_data=(X, None, weights[::-1]),
+    )
+    assert logs["logits_distillation"][0] == pytest.approx(wanted, rel=1e-5)
+    other = float((weights[::-1] * values).sum() / weights.sum())
+    assert logs["val_logits_distillation"][0] == pytest.approx(other, rel=1e-5)
+    results = [
+        distiller.evaluate(X, sample_weight=weights, verbose=0, return_dict=True),
+        distiller.evaluate(X, None, 3, 0, weights, return_dict=True),
+        fit_last(distiller, validation_split=0.5, sample_weight=weights),
+        distiller.train_on_batch(X, sample_weight=weights, return_dict=True),
+    ]
+    half = slice(len(X) // 2)
+    first = float((weights * values)[half].sum() / weights[half].sum())
+    for place, result in enumerate(results):
+        expected = first if place == 2 else wanted
+        # Batches of 3 average the terms by their sizes, and not by their weights.
+        rel = 0.5 if place == 1 else 1e-5
+        assert result["logits_distillation"] == pytest.approx(expected, rel=rel)
+
+
+def fit_last(distiller, **kwargs):
+    history = fit_steps(distiller, X, shuffle=False, **kwargs)
+    return {key: values[-1] for key, values in history.items()}
+
+
 def test_weights_that_are_all_zero_give_zero():
     """A batch of padding alone would turn the student into NaN."""
     teacher, student = pair()
