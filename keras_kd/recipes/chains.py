@@ -8,7 +8,7 @@ import keras
 from keras_kd.distiller import Distiller
 from keras_kd.losses.logits.soft_targets import LogitsDistillation
 from keras_kd.recipes.run import Run
-from keras_kd.recipes.training import Stage, Training
+from keras_kd.recipes.training import Stage, Training, check_count
 from keras_kd.teachers.ensemble import Ensemble
 
 Build = Callable[[], keras.Model]
@@ -66,11 +66,10 @@ def born_again(
     Reference: Furlanello et al., 2018, arXiv:1805.04770.
     """
     check_count("generations", generations, 1)
-    run = Run(directory, "born_again", {"generations": generations}, verbose=verbose)
-    first = 0
-    if teacher is not None:
-        first = 1
-    for number in range(first, generations + 1):
+    check_build("build", build)
+    settings = {"generations": generations, "taught": teacher is not None}
+    run = Run(directory, "born_again", settings, verbose=verbose)
+    for number in range(0 if teacher is None else 1, generations + 1):
         make = None if teacher is None else taught_by(distil, teacher)
         stage = run.stage(f"generation_{number}", build, training, make)
         teacher = stage.student
@@ -106,15 +105,17 @@ def assistant_chain(
 
     Example:
     ```python
-    *assistants, student = keras_kd.recipes.assistant_chain(
+    stages = keras_kd.recipes.assistant_chain(
         [build_middle, build_small], training, teacher=teacher, directory="runs/chain"
     )
+    student = stages[-1].student
     ```
 
     Reference: Mirzadeh et al., 2020, arXiv:1902.03393.
     """
     check_builds("builds", builds, 1)
-    run = Run(directory, "assistant_chain", {"steps": len(builds)}, verbose=verbose)
+    settings = {"steps": len(builds), "taught": teacher is not None}
+    run = Run(directory, "assistant_chain", settings, verbose=verbose)
     for number, build in enumerate(builds):
         make = None if teacher is None else taught_by(distil, teacher)
         stage = run.stage(f"assistant_{number}", build, training, make)
@@ -154,12 +155,14 @@ def ensemble(
 
     Example:
     ```python
-    *members, student = keras_kd.recipes.ensemble(
+    stages = keras_kd.recipes.ensemble(
         [build_teacher] * 3, build_student, training, directory="runs/ensemble"
     )
+    student = stages[-1].student
     ```
     """
     check_builds("builds", builds, 2)
+    check_build("build_student", build_student)
     run = Run(directory, "ensemble", {"members": len(builds)}, verbose=verbose)
     for number, build in enumerate(builds):
         run.stage(f"member_{number}", build, training)
@@ -203,14 +206,16 @@ def snapshots(
 
     Example:
     ```python
-    *snapshots, student = keras_kd.recipes.snapshots(
+    stages = keras_kd.recipes.snapshots(
         build_model, training, directory="runs/snapshots", cycles=3
     )
+    student = stages[-1].student
     ```
 
     Reference: Huang et al., 2017, snapshot ensembles, arXiv:1704.00109.
     """
     check_count("cycles", cycles, 2)
+    check_build("build", build)
     run = Run(directory, "snapshots", {"cycles": cycles}, verbose=verbose)
 
     def go_on() -> keras.Model:
@@ -246,12 +251,12 @@ def taught_by(
     return lambda student: distil(teacher, student)
 
 
-def check_count(name: str, value: Any, least: int) -> None:
-    """Raise where a value is no integer of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+def check_build(name: str, build: Any) -> None:
+    """Raise where a value is no function."""
+    if not callable(build):
         raise ValueError(
-            f"`{name}` must be an integer of at least {least}. Received: "
-            f"{name}={value!r}"
+            f"`{name}` must be a function that returns a new model. "
+            f"Received: {name}={build!r}"
         )
 
 

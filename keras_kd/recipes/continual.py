@@ -8,11 +8,18 @@ import keras
 import numpy as np
 
 from keras_kd.distiller import Distiller
+from keras_kd.hyperparameters import check_scalar
 from keras_kd.losses.logits.class_subset import ClassSubsetDistillation
-from keras_kd.recipes.chains import check_count
+from keras_kd.recipes.chains import check_build
 from keras_kd.recipes.run import Run
-from keras_kd.recipes.training import Stage, Training
-from keras_kd.recipes.transfer import transfer_weights
+from keras_kd.recipes.training import (
+    Stage,
+    Training,
+    check_count,
+    check_own_data,
+    is_array,
+)
+from keras_kd.recipes.transfer import own_weights, transfer_weights
 
 
 def learn_without_forgetting(
@@ -36,7 +43,8 @@ def learn_without_forgetting(
         build: A function of a number of classes to a new, built model with so many
             logits. Layers keep their weights by their names, so these must be given.
         tasks: At least two pairs (x, y) of arrays; y holds class indices.
-        training: How each task trains; x and y are the task's.
+        training: How each task trains; x and y are the task's. Of arrays as
+            `validation_data` each task sees the classes so far.
         directory: Where the run is kept, see `keras_kd.recipes.Run`.
         replay: Number of examples of each old class that are kept and shown again.
             Defaults to 0: none.
@@ -54,24 +62,31 @@ def learn_without_forgetting(
 
     Example:
     ```python
-    *_, last = keras_kd.recipes.learn_without_forgetting(
+    stages = keras_kd.recipes.learn_without_forgetting(
         build,
         [(x_0_to_4, y_0_to_4), (x_5_to_9, y_5_to_9)],
         training,
         directory="runs/continual",
         replay=10,
     )
+    student = stages[-1].student
     ```
 
     References: Li and Hoiem, 2016, arXiv:1606.09282, who know the task of an example:
-    they give each task a softmax of its own and first warm up the new classifier alone.
-    Here one softmax covers all classes; without `replay` it tells old classes from each
-    other, but seldom from new ones. `replay`: Rebuffi et al., 2017, iCaRL,
+    they give each task a softmax of its own, first warm up the new classifier alone,
+    and have no factor T², so that their weight of 1 is 0.25 here, at T 2. Here one
+    softmax covers all classes; without `replay` it tells old classes from each other,
+    but seldom from new ones. `replay`: Rebuffi et al., 2017, iCaRL,
     arXiv:1611.07725.
     """
     check_count("replay", replay, 0)
+    check_build("build", build)
+    check_own_data(training, "sample_weight")
     ends = _ends_of(tasks)
-    settings = {"classes": ends, "replay": replay, "temperature": temperature}
+    # Wrong numbers must not show after the hours of the first task.
+    check_scalar("temperature", temperature, above=0)
+    check_scalar("distillation_weight", distillation_weight, minimum=0)
+    settings = {"classes": ends, "replay": replay}
     run = Run(directory, "learn_without_forgetting", settings, verbose=verbose)
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     for number, (x, y) in enumerate(tasks):
@@ -81,13 +96,13 @@ def learn_without_forgetting(
             training,
             x=np.concatenate([x, *(part for part, _ in kept)]),
             y=np.concatenate([y, *(part for _, part in kept)]),
-            sample_weight=None,
+            validation_data=_of_classes(training.validation_data, ends[number]),
         )
 
         def extended(classes: int = ends[number], old: Any = old) -> keras.Model:
             model = build(classes)
             if old is not None:
-                transfer_weights(old, model, grow=True)
+                _take_over(old, model)
             return model
 
         def distil(
@@ -118,12 +133,37 @@ def _ends_of(tasks: Sequence[tuple[Any, Any]]) -> list[int]:
                 f"{number} with labels from {first} to {last}, after "
                 f"{ends[-1] if ends else 0} classes."
             )
+        if last == 0:
+            raise ValueError(
+                "`tasks` must begin with at least two classes, or there is nothing to "
+                "tell apart. Received: a first task with one."
+            )
         ends.append(last + 1)
     if len(ends) < 2:
         raise ValueError(
             f"`tasks` must hold at least two pairs (x, y). Received: {len(ends)}"
         )
     return ends
+
+
+def _take_over(old: keras.Model, model: keras.Model) -> None:
+    """Copy all that the model before has learned; what is left out is forgotten."""
+    missed = sorted(
+        set(own_weights(old)) - set(transfer_weights(old, model, grow=True))
+    )
+    if missed:
+        raise ValueError(
+            "`build` must give models whose layers have the same names and sizes for "
+            "any number of classes, but for the classifier, which grows. Received: "
+            f"{model.name!r}, which cannot take over {missed}. Name all layers."
+        )
+
+
+def _of_classes(data: Any, count: int) -> Any:
+    """Return the validation examples of the classes that a model has."""
+    if not isinstance(data, tuple) or not all(map(is_array, data)):
+        return data
+    return tuple(part[data[1] < count] for part in data)
 
 
 def _some_of_each(x: Any, y: Any, count: int, seed: int) -> tuple[Any, Any]:

@@ -9,10 +9,18 @@ import keras
 import numpy as np
 
 from keras_kd.distiller import Distiller
+from keras_kd.hyperparameters import check_scalar
 from keras_kd.losses.logits.soft_targets import LogitsDistillation
-from keras_kd.recipes.chains import Build, check_builds, check_count
+from keras_kd.recipes.chains import Build, check_builds
+from keras_kd.recipes.public import answers_of, labels_like
 from keras_kd.recipes.run import Run
-from keras_kd.recipes.training import Stage, Training
+from keras_kd.recipes.training import (
+    Stage,
+    Training,
+    check_count,
+    check_own_data,
+    digest,
+)
 
 
 def federated(
@@ -31,16 +39,16 @@ def federated(
 
     In each round every client trains on its own examples, answers the public ones, and
     learns the mean of all clients' answers. Neither weights nor examples are shared,
-    so the clients may have different architectures. What is shared lies in the files
-    "shared_0.npz", "shared_1.npz" and so on: one client's probabilities per row of the
-    public data.
+    so the clients may have different architectures. What is shared lies in the folders
+    "shared_0", "shared_1" and so on: one client's probabilities per row of the public
+    data.
 
     Args:
         builds: One function per client, which returns its new, built model.
         clients: One pair (x, y) of arrays per client.
         public: Unlabelled inputs that all clients have, arrays.
         training: How a client trains on its own examples in a round; x and y are
-            theirs.
+            theirs. Each measures itself on the `validation_data`, which all have.
         directory: Where the run is kept, see `keras_kd.recipes.Run`.
         rounds: Number of rounds, at least 1. Defaults to 3.
         temperature: Positive number T of the shared probabilities. Defaults to 1.0.
@@ -55,7 +63,7 @@ def federated(
 
     Example:
     ```python
-    students = keras_kd.recipes.federated(
+    stages = keras_kd.recipes.federated(
         [build_small, build_large],
         [(x_0, y_0), (x_1, y_1)],
         x_public,
@@ -63,6 +71,7 @@ def federated(
         directory="runs/federated",
         rounds=5,
     )
+    students = [stage.student for stage in stages]
     ```
 
     Reference: Li and Wang, 2019, FedMD, arXiv:1910.03581, who share logits and learn
@@ -76,15 +85,29 @@ def federated(
             "`clients` must hold one pair (x, y) per function of `builds`. Received: "
             f"{len(clients)} clients, {len(builds)} functions."
         )
-    settings = {"clients": len(builds), "rounds": rounds, "temperature": temperature}
-    run = Run(directory, "federated", settings, verbose=verbose)
+    check_scalar("temperature", temperature, above=0)
+    check_own_data(training, "sample_weight")
+    shapes = {answers_of(build, public, "builds") for build in builds}
+    if len(shapes) > 1:
+        raise ValueError(
+            "`builds` must return models with the same number of classes. Received: "
+            f"answers to one row of shapes {sorted(shapes)}."
+        )
+    own = [replace(training, x=x, y=y) for x, y in clients]
+    for data in own:
+        data.data(0, 0)  # which checks x and y before the first hour of training
+    run = Run(
+        directory,
+        "federated",
+        {"clients": len(builds), "rounds": rounds, "temperature": temperature},
+        verbose=verbose,
+    )
     last: list[Stage] = []
     for number in range(rounds):
-        for place, (build, (x, y)) in enumerate(zip(builds, clients, strict=True)):
-            own = replace(training, x=x, y=y, sample_weight=None)
+        for place, build in enumerate(builds):
             before = last[place].student if number else None
             name = f"round_{number}_client_{place}_own"
-            trained = run.stage(name, _going_on(build, before), own)
+            trained = run.stage(name, _going_on(build, before), own[place])
             last[place : place + 1] = [trained]
         answers = {
             f"client_{place}": _probabilities(
@@ -92,14 +115,15 @@ def federated(
             )
             for place, stage in enumerate(last)
         }
-        shared = run.value(f"shared_{number}", partial(dict, answers))
+        shared = run.value(
+            f"shared_{number}", partial(dict, answers), {"public": digest(public)}
+        )
         mean = np.mean([shared[name] for name in answers], axis=0)
         given = replace(
             public_training or training,
             x={"public": public, "answers": np.log(np.maximum(mean, 1e-30))},
             # Of weight 0 in the loss: what the metrics are measured against.
-            y=mean.argmax(axis=-1).astype("int32"),
-            sample_weight=None,
+            y=labels_like(clients[0][1], mean.argmax(axis=-1), mean.shape[-1]),
             validation_data=None,
         )
         for place, build in enumerate(builds):

@@ -41,9 +41,10 @@ def mutual_learning(
 
     Example:
     ```python
-    small, large = keras_kd.recipes.mutual_learning(
+    stages = keras_kd.recipes.mutual_learning(
         [build_small, build_large], training, directory="runs/mutual"
     )
+    small, large = [stage.student for stage in stages]
     ```
 
     Reference: Zhang et al., 2018, deep mutual learning, arXiv:1706.00384.

@@ -1,14 +1,22 @@
 """A student that learns from private data by noisy votes alone."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_kd.recipes.chains import Build, check_count
+from keras_kd.recipes.chains import Build, check_build
+from keras_kd.recipes.public import answers_of, labels_like, rows_of
 from keras_kd.recipes.run import Run
-from keras_kd.recipes.training import Stage, Training
+from keras_kd.recipes.training import (
+    Stage,
+    Training,
+    check_count,
+    check_own_data,
+    digest,
+)
 from keras_kd.recipes.votes import (
     check_noise,
     count_votes,
@@ -58,25 +66,27 @@ def pate(
     learns the answers: it sees public inputs and noisy labels, and nothing else. Only
     the student may leave the directory, which also holds the teachers.
 
-    The noise is drawn once, from a generator that nobody can repeat, and kept: to ask
-    again, in a new directory, costs its ε once more.
+    The ε holds for data sets that differ in the content of one private example; their
+    number is no secret. It does not cover what `compile` and `callbacks` may know of
+    the private data. The noise is drawn once, from a generator that nobody can repeat,
+    and kept: to ask again costs its ε once more.
 
     Args:
         build_teacher: Returns a new, built model with logits of all classes.
         build_student: Returns a new, built student.
         public: Unlabelled inputs that may be known to all, arrays.
-        training: How each teacher trains; its x and y are the private data, arrays.
+        training: How each teacher trains; its x and y are the private data, arrays. No
+            `validation_data`: one example there would move the votes of all.
         classes: Number of classes.
         directory: Where the run is kept, see `keras_kd.recipes.Run`.
-        scale: Size of the noise on the votes, above 0; see `noisy_labels`. Published:
-            40 to 100 for 250 teachers.
+        scale: Size of the noise on the votes, above 0; see `noisy_labels`.
         delta: The number δ; below 1 / the number of private examples.
         num_teachers: Number of teachers, at least 2. Defaults to 10.
         noise: "gaussian" or "laplace". Defaults to "gaussian".
         threshold: Votes that a class must have for an answer, or None to answer all.
         threshold_scale: Size of the noise of this check; with `threshold`.
-        student_training: How the student trains; its data are those above. Defaults to
-            `training` without its validation data.
+        student_training: How the student trains; its x and y are the answered public
+            ones, and its `validation_data` must be public. Defaults to `training`.
         verbose: 0, 1 or 2, see `Run`.
 
     Returns:
@@ -88,7 +98,7 @@ def pate(
 
     Example:
     ```python
-    student = keras_kd.recipes.pate(
+    result = keras_kd.recipes.pate(
         build,
         build,
         x_public,
@@ -99,7 +109,7 @@ def pate(
         scale=10.0,
         delta=1e-5,
     )
-    print(student.epsilon)
+    student, epsilon = result.student, result.epsilon
     ```
 
     References: Papernot et al., 2017, arXiv:1610.05755, and 2018, arXiv:1802.08908.
@@ -109,35 +119,71 @@ def pate(
     check_count("num_teachers", num_teachers, 2)
     check_count("classes", classes, 2)
     check_noise(noise, scale, threshold, threshold_scale)
-    # Before the first hour of training: is the accountant there, are the numbers?
-    privacy_spent(0, noise=noise, scale=scale, delta=delta)
-    rows = len(keras.tree.flatten(training.x)[0])
+    rows = _private_rows(training)
     if rows < num_teachers:
         raise ValueError(
             "`num_teachers` must be no larger than the number of private examples. "
             f"Received: num_teachers={num_teachers}, for {rows} examples."
         )
-    settings = {
-        "num_teachers": num_teachers,
-        "noise": [noise, scale, threshold, threshold_scale],
-        "public": len(keras.tree.flatten(public)[0]),
-    }
-    run = Run(directory, "pate", settings, verbose=verbose)
+    if threshold is None and threshold_scale is not None:
+        raise ValueError(
+            "`threshold_scale` must be given together with `threshold`. Received: "
+            f"threshold_scale={threshold_scale!r} alone."
+        )
+    if threshold is not None and threshold > num_teachers:
+        raise ValueError(
+            "`threshold` must be a number of votes, at most `num_teachers`. "
+            f"Received: threshold={threshold}, with {num_teachers} teachers."
+        )
+    spent = partial(
+        privacy_spent,
+        noise=noise,
+        scale=scale,
+        delta=delta,
+        queries=None if threshold is None else len(keras.tree.flatten(public)[0]),
+        threshold_scale=threshold_scale,
+    )
+    # Before the first hour of training: is the accountant there, are the numbers?
+    spent(0)
+    if delta >= 1 / rows:
+        raise ValueError(
+            "`delta` must be below 1 / the number of private examples: with that "
+            "probability all may be given away. "
+            f"Received: delta={delta}, for {rows} examples."
+        )
+    for argument, build in (
+        ("build_teacher", build_teacher),
+        ("build_student", build_student),
+    ):
+        check_build(argument, build)
+        _, logits = answers_of(build, public, argument)
+        if logits != classes:
+            raise ValueError(
+                f"`{argument}` must return a model with one logit for each of `classes`"
+                f". Received: classes={classes}, and a model with {logits} logits."
+            )
+    run = Run(directory, "pate", {"num_teachers": num_teachers}, verbose=verbose)
     order = np.random.default_rng(training.seed).permutation(rows)
-    answers = []
+    teachers = []
     for number, part in enumerate(np.array_split(order, num_teachers)):
         own = replace(
             training,
-            x=_rows(training.x, part),
-            y=_rows(training.y, part),
-            sample_weight=_rows(training.sample_weight, part),
+            x=rows_of(training.x, part),
+            y=rows_of(training.y, part),
+            sample_weight=rows_of(training.sample_weight, part),
         )
-        teacher = run.stage(f"teacher_{number}", build_teacher, own).student
-        answers.append(teacher.predict(public, verbose=0).argmax(axis=-1))
+        teachers.append(run.stage(f"teacher_{number}", build_teacher, own).student)
 
     def vote() -> dict[str, np.ndarray]:
+        if run.path("student").exists():
+            raise ValueError(
+                "`directory` must hold the votes that its student has learned from. "
+                "Received: a student without votes. To draw them anew, which costs "
+                "their ε once more, delete the folder 'student' too."
+            )
+        said = [t.predict(public, verbose=0).argmax(axis=-1) for t in teachers]
         answered, labels = noisy_labels(
-            count_votes(answers, classes),
+            count_votes(said, classes),
             noise=noise,
             scale=scale,
             threshold=threshold,
@@ -146,34 +192,49 @@ def pate(
         return {"answered": answered, "labels": labels}
 
     # Kept: to draw again after an interruption would spend the privacy twice.
-    votes = run.value("votes", vote)
+    asked = {
+        "noise": [noise, scale, threshold, threshold_scale],
+        "public": digest(public),
+    }
+    votes = run.value("votes", vote, asked)
     answered, labels = votes["answered"], votes["labels"]
     if not answered.any():
         raise ValueError(
             "`threshold` must be low enough for some vote to reach it. Received: "
-            f"threshold={threshold}, with {num_teachers} teachers; no query answered."
+            f"threshold={threshold}, with {num_teachers} teachers; no query answered, "
+            f"at an ε of {spent(0):.3g}. To ask again, at its own ε on top, delete the "
+            "folder 'votes'."
         )
-    given = student_training or replace(training, validation_data=None)
     given = replace(
-        given, x=_rows(public, answered), y=labels.astype("int32"), sample_weight=None
+        student_training or training,
+        x=rows_of(public, answered),
+        y=labels_like(training.y, labels, classes),
+        sample_weight=None,
     )
     stage = run.stage("student", build_student, given)
-    checks = {} if threshold is None else {"queries": len(answered)}
-    epsilon = privacy_spent(
-        int(answered.sum()),
-        noise=noise,
-        scale=scale,
-        delta=delta,
-        threshold_scale=None if threshold is None else threshold_scale,
-        **checks,
-    )
     return PrivateStudent(
-        stage.name, stage.student, stage.history, epsilon, delta, answered, labels
+        stage.name,
+        stage.student,
+        stage.history,
+        spent(int(answered.sum())),
+        delta,
+        answered,
+        labels,
     )
 
 
-def _rows(arrays: Any, rows: np.ndarray) -> Any:
-    """Return some rows of each array of a structure."""
-    return keras.tree.map_structure(
-        lambda array: None if array is None else np.asarray(array)[rows], arrays
-    )
+def _private_rows(training: Training) -> int:
+    """Return the number of private examples, and raise on what all teachers would see.
+
+    Raises:
+        ValueError: There are no arrays of examples with labels, or a teacher's training
+            sees others than its own.
+    """
+    check_own_data(training, "validation_data")
+    if callable(training.x) or training.y is None:
+        raise ValueError(
+            "`training` must hold arrays x and y, which are divided among the "
+            f"teachers. Received: x of type {type(training.x).__name__}, y of type "
+            f"{type(training.y).__name__}."
+        )
+    return len(keras.tree.flatten(training.x)[0])

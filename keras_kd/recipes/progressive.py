@@ -3,15 +3,23 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import keras
 
 from keras_kd.distiller import Distiller
 from keras_kd.layer_paths import find_layer, walk
-from keras_kd.recipes.chains import Build, Distil, check_builds, soft_targets, taught_by
-from keras_kd.recipes.run import Run
-from keras_kd.recipes.training import Stage, Training
+from keras_kd.recipes.chains import (
+    Build,
+    Distil,
+    check_build,
+    check_builds,
+    soft_targets,
+    taught_by,
+)
+from keras_kd.recipes.run import Run, check_student
+from keras_kd.recipes.training import Stage, Training, check_count
 from keras_kd.recipes.transfer import transfer_weights
 
 
@@ -27,6 +35,9 @@ class Phase:
         trainable: The paths of the layers that train in this phase, all others being
             frozen; or None for all of them.
 
+    Raises:
+        ValueError: An argument is none of these.
+
     Example:
     >>> phase = Phase(lambda: FeatureDistillation("mse", "stage_1", "stage_1"))
     >>> phase.student_loss_weight
@@ -38,6 +49,28 @@ class Phase:
     student_loss_weight: float = 0.0
     distillation_weight: float = 1.0
     trainable: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        check_build("losses", self.losses)
+        if self.epochs is not None:
+            check_count("epochs", self.epochs, 1)
+        if self.trainable is not None and (
+            isinstance(self.trainable, str) or not self.trainable
+        ):
+            raise ValueError(
+                "`trainable` must be None or a list of the paths of layers. "
+                f"Received: trainable={self.trainable!r}"
+            )
+
+    def distiller(self, teacher: keras.Model, student: keras.Model) -> Distiller:
+        """Return what trains a student in this phase."""
+        return Distiller(
+            teacher,
+            student,
+            self.losses(),
+            student_loss_weight=self.student_loss_weight,
+            distillation_weight=self.distillation_weight,
+        )
 
 
 def stage_wise(
@@ -70,7 +103,7 @@ def stage_wise(
 
     Example:
     ```python
-    *_, student = keras_kd.recipes.stage_wise(
+    stages = keras_kd.recipes.stage_wise(
         build_student,
         teacher,
         [
@@ -81,6 +114,7 @@ def stage_wise(
         training,
         directory="runs/stage_wise",
     )
+    student = stages[-1].student
     ```
 
     References: Romero et al., 2015, FitNets, arXiv:1412.6550, with one such phase;
@@ -92,8 +126,15 @@ def stage_wise(
             "`phases` must be a list of `keras_kd.recipes.Phase`. "
             f"Received: phases={phases!r}"
         )
-    settings = {"phases": [phase.epochs or training.epochs for phase in phases]}
-    run = Run(directory, "stage_wise", settings, verbose=verbose)
+    check_build("build", build)
+    for phase in phases:
+        # A wrong name in the last phase must not show after hours of the first.
+        probe = build()
+        check_student(probe)
+        phase.distiller(teacher, probe)
+        with _only(phase.trainable)(probe):
+            pass
+    run = Run(directory, "stage_wise", {"phases": len(phases)}, verbose=verbose)
     for number, phase in enumerate(phases):
 
         def go_on() -> keras.Model:
@@ -102,24 +143,13 @@ def stage_wise(
                 student.set_weights(run.stages[-1].student.get_weights())
             return student
 
-        def distil(student: keras.Model, phase: Phase = phase) -> Distiller:
-            return Distiller(
-                teacher,
-                student,
-                phase.losses(),
-                student_loss_weight=phase.student_loss_weight,
-                distillation_weight=phase.distillation_weight,
-            )
-
-        stage_training = training
-        if phase.epochs is not None:
-            stage_training = replace(training, epochs=phase.epochs)
         run.stage(
             f"phase_{number}",
             go_on,
-            stage_training,
-            distil,
+            replace(training, epochs=phase.epochs or training.epochs),
+            taught_by(phase.distiller, teacher),
             during=_only(phase.trainable),
+            settings={"trainable": phase.trainable},
         )
     return run.stages
 
@@ -134,19 +164,27 @@ def _only(paths: Sequence[str] | None) -> Any:
             return
         chosen = [find_layer(student, path, side="student") for path in paths]
         kept = {id(weight) for layer in chosen for weight in layer.weights}
-        # Layers and not weights: batch normalisation, too, must stand still.
-        frozen = [
-            layer
-            for _, layer in walk(student)
-            if layer.trainable and not kept & {id(weight) for weight in layer.weights}
-        ]
-        for layer in frozen:
-            layer.trainable = False
+        if not kept & {id(weight) for weight in student.trainable_weights}:
+            raise ValueError(
+                "`trainable` must name layers that have weights to train. Received: "
+                f"trainable={list(paths)}, which have none in {student.name!r}."
+            )
+        layers = [layer for _, layer in walk(student)]
+        # Of layers and of weights: a layer passes its own flag on to what it holds.
+        before = [(held, held.trainable) for held in [*layers, *student.weights]]
+        for layer in layers:
+            # Layers and not weights: batch normalisation, too, must stand still.
+            if not kept & {id(weight) for weight in layer.weights}:
+                layer.trainable = False
+        for weight in student.trainable_weights:
+            if id(weight) not in kept:
+                weight.trainable = False
         try:
             yield
         finally:
-            for layer in frozen:
-                layer.trainable = True
+            for held, was_trainable in before:
+                if held.trainable is not was_trainable:
+                    held.trainable = was_trainable
 
     return scope
 
@@ -182,19 +220,24 @@ def grow(
 
     Example:
     ```python
-    *_, student = keras_kd.recipes.grow(
+    stages = keras_kd.recipes.grow(
         [lambda: build(2), lambda: build(4), lambda: build(6)],  # of so many blocks
         training,
         teacher=teacher,
         directory="runs/grow",
     )
+    student = stages[-1].student
     ```
 
     Reference: Gong et al., 2019, progressive stacking, ICML, who copy the lower half
     into the upper one.
     """
     check_builds("builds", builds, 2)
-    run = Run(directory, "grow", {"sizes": len(builds)}, verbose=verbose)
+    probes = [build() for build in builds]
+    for small, large in pairwise(probes):
+        transfer_weights(small, large)
+    settings = {"sizes": len(builds), "taught": teacher is not None}
+    run = Run(directory, "grow", settings, verbose=verbose)
     for number, build in enumerate(builds):
 
         def grown(build: Build = build) -> keras.Model:

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_kd import _backend
 from keras_kd.layer_paths import ends_of, find_layer
 from keras_kd.losses.features.hints import FeatureDistillation
 from keras_kd.losses.features.shapes import is_channels_first, width_of
@@ -81,7 +82,7 @@ def reuse_classifier(
     head = keras.Model(wanted, answer, name="teachers_classifier")
     copied = keras.models.clone_model(head)
     copied.set_weights(head.get_weights())
-    copied.trainable = False
+    _backend.freeze(copied)
     given, _ = ends_of(student)
     made = keras.Model(given, copied(x), name=student.name)
     loss = FeatureDistillation("mse", teacher_layer_name, FEATURES, projector=None)

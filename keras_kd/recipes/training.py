@@ -1,10 +1,12 @@
 """How each stage of a recipe trains, and what comes of it."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_kd.data import ShuffledBatches
 
@@ -23,10 +25,12 @@ class Training:
         batch_size: Number of examples of a batch. Defaults to 32.
         sample_weight: The weights, arrays, or None.
         validation_data: As in `keras.Model.fit`, or None.
-        callbacks: A function that returns new callbacks for a stage, or None. What
-            they remember is lost where a stage is resumed.
-        seed: Seed of weights, order and dropout; each stage has its own that follows
-            from it. Defaults to 0.
+        callbacks: A function that returns new callbacks for a stage, or None. Where a
+            stage is resumed they get back what they remember as numbers, strings,
+            arrays, and lists and dicts of these, as Keras's own do.
+        class_weight: As in `keras.Model.fit`, or None.
+        seed: Seed of weights, order and dropout, from 0 to 2³¹ − 1; each stage has its
+            own that follows from it. Defaults to 0.
 
     Raises:
         ValueError: An argument is none of these.
@@ -52,6 +56,7 @@ class Training:
     sample_weight: Any = field(default=None, kw_only=True)
     validation_data: Any = field(default=None, kw_only=True)
     callbacks: Callable[[], Sequence[Any]] | None = field(default=None, kw_only=True)
+    class_weight: dict[int, float] | None = field(default=None, kw_only=True)
     seed: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -62,16 +67,34 @@ class Training:
             )
         for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            check_count(name, value, least)
+            if value >= 2**31:
                 raise ValueError(
-                    f"`{name}` must be an integer of at least {least}. "
-                    f"Received: {name}={value!r}"
+                    f"`{name}` must be below 2**31. Received: {name}={value!r}"
                 )
+        arrays = keras.tree.flatten(self.x)
+        if not callable(self.x) and not (arrays and all(map(is_array, arrays))):
+            raise ValueError(
+                "`x` must be an array, a structure of arrays, or a function of the "
+                f"epoch to a data set. Received: x of type {type(self.x).__name__}. "
+                "Pass a data set as `lambda epoch: data_set`."
+            )
         if self.callbacks is not None and not callable(self.callbacks):
             raise ValueError(
                 "`callbacks` must be None or a function that returns new callbacks: "
                 f"each stage needs its own. Received: callbacks={self.callbacks!r}"
             )
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a directory knows this training by."""
+        data = self.validation_data
+        return {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "examples": digest((self.x, self.y, self.sample_weight)),
+            "validation_data": digest(data if isinstance(data, tuple) else None),
+        }
 
     def data(self, seed: int, epoch: int) -> Any:
         """Return the batches of a stage from an epoch on."""
@@ -100,3 +123,55 @@ class Stage:
     name: str
     student: keras.Model
     history: dict[str, list[float]]
+
+
+def digest(values: Any) -> str:
+    """Return a short text that differs where arrays or numbers do.
+
+    Functions and data sets all count alike: they cannot be told apart.
+    """
+    found = hashlib.blake2b(digest_size=8)
+    for value in keras.tree.flatten(values):
+        if is_array(value):
+            array = np.ascontiguousarray(keras.ops.convert_to_numpy(value))
+            found.update(f"{array.dtype}{array.shape}".encode())
+            found.update(array.tobytes())
+        elif isinstance(value, (int, float, str)):
+            found.update(repr(value).encode())
+        else:
+            found.update(b"-")
+    return found.hexdigest()
+
+
+def check_count(name: str, value: Any, least: int) -> None:
+    """Raise where a value is no integer of at least `least`.
+
+    Raises:
+        ValueError: It is not.
+    """
+    is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_integer or value < least:
+        raise ValueError(
+            f"`{name}` must be an integer of at least {least}. Received: "
+            f"{name}={value!r}"
+        )
+
+
+def check_own_data(training: Training, *names: str) -> None:
+    """Raise where a training holds data that a recipe has from elsewhere.
+
+    Raises:
+        ValueError: It does.
+    """
+    for name in names:
+        if getattr(training, name) is not None:
+            raise ValueError(
+                f"`training.{name}` must be None: the recipe's stages have data of "
+                f"their own. Received: {name} of type "
+                f"{type(getattr(training, name)).__name__}."
+            )
+
+
+def is_array(value: Any) -> bool:
+    """Say whether a value is an array or a tensor."""
+    return isinstance(value, np.ndarray) or keras.ops.is_tensor(value)

@@ -1,5 +1,6 @@
 """Weights that a new model takes over from an older one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,18 +15,20 @@ def transfer_weights(
 ) -> list[str]:
     """Copy the weights of all layers that two models have in common, by their names.
 
+    A layer is copied as a whole or not at all.
+
     Args:
         source: A built model.
         target: A built model, which is changed.
         grow: Whether a weight that is larger in the target, in any axis, takes the
             source's as its first rows and columns: the classifier of a model with
-            more classes. Without, only weights of one shape are copied.
+            more classes. Without, only layers of the same shapes are copied.
 
     Returns:
-        The paths of the target's weights that were copied.
+        The paths of the layers that were copied, as in `keras_kd.Tap`.
 
     Raises:
-        ValueError: The models have no weight in common.
+        ValueError: The models have no layer in common.
 
     Example:
     >>> small = keras.Sequential(
@@ -34,24 +37,16 @@ def transfer_weights(
     >>> large = keras.Sequential(
     ...     [keras.Input((4,)), keras.layers.Dense(3, name="classes")]
     ... )
-    >>> len(transfer_weights(small, large, grow=True))
-    2
+    >>> transfer_weights(small, large, grow=True)
+    ['classes']
     """
-    known = _by_layer(source)
-    copied = []
-    for key, weight in _by_layer(target).items():
-        old = known.get(key)
-        if old is None or len(old.shape) != len(weight.shape):
-            continue
-        if tuple(old.shape) == tuple(weight.shape):
-            weight.assign(ops.copy(old.value))
-        elif grow and all(a <= b for a, b in zip(old.shape, weight.shape, strict=True)):
-            value = np.array(weight.numpy())
-            value[tuple(slice(0, size) for size in old.shape)] = old.numpy()
-            weight.assign(value)
-        else:
-            continue
-        copied.append(weight.path)
+    known, copied = own_weights(source), []
+    for path, weights in own_weights(target).items():
+        old = known.get(path, [])
+        if len(old) == len(weights) and all(map(_fits(grow), old, weights)):
+            for before, weight in zip(old, weights, strict=True):
+                _copy(before, weight)
+            copied.append(path)
     if not copied:
         raise ValueError(
             "`source` and `target` must have layers of the same name and shape. "
@@ -61,14 +56,43 @@ def transfer_weights(
     return copied
 
 
-def _by_layer(model: keras.Model) -> dict[Any, keras.Variable]:
-    """Return the weights by the paths of their layers and their place in these."""
-    found: dict[Any, keras.Variable] = {}
+def own_weights(model: keras.Model) -> dict[str, list[keras.Variable]]:
+    """Return the weights of each layer that has some, without those of layers in it.
+
+    Args:
+        model: A built model. Its own weights have the path "".
+    """
+    found: dict[str, list[keras.Variable]] = {}
     seen: set[int] = set()
     # The innermost first: a model lists the weights of its layers again.
-    for path, layer in sorted(walk(model), key=lambda pair: -pair[0].count("/")):
-        for place, weight in enumerate(layer.weights):
-            if id(weight) not in seen:
-                seen.add(id(weight))
-                found[path, place] = weight
+    layers = sorted([("", model), *walk(model)], key=_depth, reverse=True)
+    for path, layer in layers:
+        own = [weight for weight in layer.weights if id(weight) not in seen]
+        seen.update(map(id, own))
+        if own:
+            found[path] = own
     return found
+
+
+def _depth(pair: tuple[str, Any]) -> int:
+    return pair[0].count("/") + 1 if pair[0] else 0
+
+
+def _fits(grow: bool) -> Callable[[keras.Variable, keras.Variable], bool]:
+    def fits(old: keras.Variable, new: keras.Variable) -> bool:
+        if not grow:
+            return tuple(old.shape) == tuple(new.shape)
+        pairs = zip(old.shape, new.shape, strict=False)
+        return len(old.shape) == len(new.shape) and all(a <= b for a, b in pairs)
+
+    return fits
+
+
+def _copy(old: keras.Variable, new: keras.Variable) -> None:
+    """Assign a weight, or the first rows and columns of a larger one."""
+    if tuple(old.shape) == tuple(new.shape):
+        new.assign(ops.copy(old.value))
+        return
+    value = np.array(new.numpy())
+    value[tuple(slice(0, size) for size in old.shape)] = old.numpy()
+    new.assign(value)

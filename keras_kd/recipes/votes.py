@@ -1,9 +1,13 @@
 """Noisy votes of teachers that saw private data, and what they give away."""
 
+import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from keras_kd.recipes.training import check_count
 
 _NOISES = ("gaussian", "laplace")
 
@@ -96,7 +100,8 @@ def privacy_spent(
 
     Whatever the votes were (a data-independent bound): one private example is seen by
     one teacher, who moves one vote from a class to another. The counts then change by
-    √2 in the 2-norm and by 2 in the 1-norm, the largest count by at most 1. The
+    √2 in the 2-norm and by 2 in the 1-norm, the largest count by at most 1: data sets
+    that differ in the content of one example, their number being no secret. The
     Rényi accountant of the library dp-accounting adds the queries up.
 
     Args:
@@ -127,10 +132,8 @@ def privacy_spent(
             f"queries={queries!r}, threshold_scale={threshold_scale!r}"
         )
     for name, value in (("answered", answered), ("queries", queries)):
-        if value is not None and (not isinstance(value, int) or value < 0):
-            raise ValueError(
-                f"`{name}` must be an integer of at least 0. Received: {name}={value!r}"
-            )
+        if value is not None:
+            check_count(name, value, 0)
     dp = _accounting()
     accountant = dp.rdp.RdpAccountant()
     answer = (
@@ -172,8 +175,15 @@ def check_noise(noise: Any, scale: Any, threshold: Any, threshold_scale: Any) ->
         needed = name == "scale" or threshold is not None
         if value is None and not needed:
             continue
-        if not isinstance(value, (int, float)) or not 0.0 < value < float("inf"):
+        is_number = isinstance(value, numbers.Real)
+        if not is_number or not 0.0 < float(value) < math.inf:
             raise ValueError(
                 f"`{name}` must be a number above 0. Received: {name}={value!r}. "
                 "Without noise a vote tells whose example was there."
             )
+    is_number = isinstance(threshold, numbers.Real) and math.isfinite(threshold)
+    if threshold is not None and not is_number:
+        raise ValueError(
+            "`threshold` must be None or a number of votes. "
+            f"Received: threshold={threshold!r}"
+        )

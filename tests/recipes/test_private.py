@@ -2,6 +2,7 @@
 
 import builtins
 import math
+import shutil
 
 import keras
 import numpy as np
@@ -86,14 +87,13 @@ def test_the_noise_is_as_large_as_it_says():
     """With less noise the reported ε would be another's."""
     random = np.random.default_rng(0)
     votes = np.tile(np.array([[12, 10]]), (40000, 1))
-    for noise, deviation in (("gaussian", 3.0), ("laplace", 3.0 * math.sqrt(2))):
+    for noise in ("gaussian", "laplace"):
         _, labels = recipes.noisy_labels(votes, noise=noise, scale=3.0, random=random)
         share = (labels == 0).mean()
         draws = np.random.default_rng(1)
         draw = draws.normal if noise == "gaussian" else draws.laplace
         gap = draw(0, 3.0, 400000) - draw(0, 3.0, 400000)
         assert share == pytest.approx((gap > -2).mean(), abs=0.01)
-        assert gap.std() == pytest.approx(deviation * math.sqrt(2), rel=0.02)
     answered, _ = recipes.noisy_labels(
         votes, scale=1.0, threshold=13.0, threshold_scale=2.0, random=random
     )
@@ -137,9 +137,9 @@ def test_no_private_label_reaches_the_student(tmp_path, monkeypatch):
     seen = []
     fit = keras.Model.fit
 
-    def spy(model, batches, **arguments):
-        seen.append((batches.x, batches.y))
-        return fit(model, batches, **arguments)
+    def spy(model, x, **arguments):
+        seen.append((x.x, x.y))
+        return fit(model, x, **arguments)
 
     monkeypatch.setattr(keras.Model, "fit", spy)
     made = training(x=x, y=y, epochs=30)
@@ -164,12 +164,84 @@ def test_an_interrupted_run_asks_no_second_time(tmp_path):
     Stop.left = 13  # in the student's second epoch, after four teachers
     with pytest.raises(Interruption):
         run(tmp_path, training(callbacks=lambda: [Stop()]))
-    votes = (tmp_path / "votes.npz").read_bytes()
+    votes = (tmp_path / "votes/arrays.npz").read_bytes()
     first = run(tmp_path)
-    assert (tmp_path / "votes.npz").read_bytes() == votes
+    assert (tmp_path / "votes/arrays.npz").read_bytes() == votes
     second = run(tmp_path)
     assert_same(values_of(first.student.weights), values_of(second.student.weights))
     np.testing.assert_array_equal(first.labels, second.labels)
+
+
+def test_nobody_sees_the_examples_of_all_teachers(tmp_path):
+    """One example that stops each teacher's training would move all their votes.
+
+    The reported ε is that of one vote.
+    """
+    with pytest.raises(ValueError, match="`training.validation_data` must be None"):
+        run(tmp_path, training(validation_data=data(20)))
+
+
+def test_one_example_moves_the_votes_of_one_teacher(tmp_path):
+    """That is what ε is computed from."""
+    x, y = data(48, seed=4)
+    other = y.copy()
+    other[17] = (y[17] + 1) % 4
+    weights = []
+    for name, labels in (("one", y), ("other", other)):
+        run(tmp_path / name, training(x=x, y=labels, epochs=2))
+        weights.append(
+            [
+                build_from(tmp_path / name / f"teacher_{place}").get_weights()
+                for place in range(4)
+            ]
+        )
+    changed = [
+        any(not np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+        for one, two in zip(*weights, strict=True)
+    ]
+    assert sum(changed) == 1
+
+
+def build_from(folder):
+    model = build()
+    model.load_weights(folder / "student.weights.h5")
+    return model
+
+
+def test_votes_without_an_answer(tmp_path, monkeypatch):
+    """Whoever asks again must know what the first time has cost."""
+    none = np.zeros(40, bool), np.zeros(0, "int64")
+    monkeypatch.setattr(recipes.private, "noisy_labels", lambda *_, **__: none)
+    with pytest.raises(ValueError, match="no query answered, at an ε of .*'votes'"):
+        run(tmp_path, training(epochs=1), threshold=4.0, threshold_scale=1.0)
+
+
+def test_the_teachers_can_be_asked_anew_and_the_votes_not(tmp_path):
+    """Hours of training must not be lost to a number, nor two draws be mixed."""
+    first = run(tmp_path, training(epochs=1))
+    with pytest.raises(ValueError, match="made with other noise"):
+        run(tmp_path, training(epochs=1), scale=5.0)
+    (tmp_path / "votes/arrays.npz").unlink()
+    with pytest.raises(ValueError, match="a student without votes"):
+        run(tmp_path, training(epochs=1))
+    for folder in ("votes", "student"):
+        shutil.rmtree(tmp_path / folder)
+    before = (tmp_path / "teacher_0/student.weights.h5").stat().st_mtime_ns
+    second = run(tmp_path, training(epochs=1), scale=5.0)
+    assert (tmp_path / "teacher_0/student.weights.h5").stat().st_mtime_ns == before
+    assert second.epsilon < first.epsilon
+
+
+def test_labels_may_be_one_hot(tmp_path):
+    """The student is compiled like its teachers, and needs labels like theirs."""
+    x, y = data()
+
+    def compile_one_hot(model):
+        model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
+
+    made = training(x=x, y=np.eye(4)[y], compile=compile_one_hot, epochs=1)
+    student = run(tmp_path, made)
+    assert student.labels.shape == (40,)
 
 
 def test_without_the_accountant(monkeypatch, tmp_path):
@@ -195,11 +267,19 @@ def test_malformed(tmp_path):
         ({"threshold": 3.0}, "`threshold_scale` must be a number above 0"),
         ({"num_teachers": 1}, "`num_teachers` must be an integer"),
         ({"num_teachers": 1000}, "`num_teachers` must be no larger"),
+        ({"delta": 0.1}, "`delta` must be below 1 / the number of private"),
+        ({"threshold_scale": 3.0}, "`threshold_scale` must be given together with"),
+        ({"threshold": math.nan, "threshold_scale": 1.0}, "`threshold` must be None"),
+        ({"threshold": 5.0, "threshold_scale": 1.0}, "at most `num_teachers`"),
+        ({"classes": 3}, "one logit for each of `classes`"),
+        ({"public": np.zeros((40, 5))}, "must return a model that answers `public`"),
     ):
         with pytest.raises(ValueError, match=message):
             run(tmp_path, **changes)
-    with pytest.raises(ValueError, match="`threshold` must be low enough"):
-        run(tmp_path, training(epochs=1), threshold=1e6, threshold_scale=1.0)
+    with pytest.raises(ValueError, match="`training` must hold arrays x and y"):
+        run(tmp_path, training(x=lambda epoch: None))
+    # Nothing was trained for any of these.
+    assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="`queries` must be given together"):
         recipes.privacy_spent(1, scale=1.0, delta=0.1, queries=3)
     with pytest.raises(ValueError, match="`answered` must be an integer"):

@@ -65,11 +65,13 @@ def test_an_interrupted_run_goes_on_bit_for_bit(name, policy, tmp_path):
         for got, wanted in zip(weights(resumed), weights(whole), strict=True):
             assert_same(got, wanted)
         assert [s.history for s in resumed] == [s.history for s in whole]
-        # Read, not trained again.
+        # Read, not trained again: the first epoch of a training would stop it.
+        Stop.left = 0
         again = RECIPES[name](tmp_path / "whole", stopping)
         for got, wanted in zip(weights(again), weights(whole), strict=True):
             assert_same(got, wanted)
         assert [s.history for s in again] == [s.history for s in whole]
+        assert Stop.left == 0
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -95,6 +97,126 @@ def test_a_killed_process_leaves_a_run_that_goes_on(policy, tmp_path):
         keras.config.set_dtype_policy("float32")
     for got, wanted in zip(weights(ends[0]), weights(ends[1]), strict=True):
         assert_same(got, wanted)
+
+
+class StopAtTheEnd(keras.callbacks.Callback):
+    """Raises when all epochs of a stage are done and saved, and the stage is not."""
+
+    armed = True
+
+    def on_train_end(self, logs=None):
+        if StopAtTheEnd.armed:
+            StopAtTheEnd.armed = False
+            raise Interruption
+
+
+def averaged(model):
+    optimizer = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9)
+    compile_model(model)
+    model.compile(optimizer, model.loss)
+
+
+def test_what_happens_at_the_end_of_a_training_is_not_lost(tmp_path):
+    """The averaged weights take their place only then: without it, others are kept."""
+    made = training(compile=averaged)
+    whole = RECIPES["born_again"](tmp_path / "whole", made)
+    StopAtTheEnd.armed = True
+    with pytest.raises(Interruption):
+        RECIPES["born_again"](
+            tmp_path / "broken",
+            training(compile=averaged, callbacks=lambda: [StopAtTheEnd()]),
+        )
+    resumed = RECIPES["born_again"](tmp_path / "broken", made)
+    for got, wanted in zip(weights(resumed), weights(whole), strict=True):
+        assert_same(got, wanted)
+
+
+def _uniform():
+    """Draw as user code may, from a generator that all share."""
+    return keras.ops.convert_to_numpy(keras.random.uniform((2,)))
+
+
+class Draws(keras.callbacks.Callback):
+    """Keeps arrays and numbers, and draws from the global generator."""
+
+    seen: list
+
+    def __init__(self):
+        super().__init__()
+        self.drawn = [np.zeros(2)]
+        self.pair = {"last": (0, None)}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.drawn.append(_uniform() + self.drawn[-1])
+        self.pair["last"] = (epoch, float(self.drawn[-1][0]))
+        Draws.seen = [self.drawn, self.pair]
+
+
+STATEFUL = {
+    "plateau": lambda: keras.callbacks.ReduceLROnPlateau(
+        "loss", factor=0.5, patience=0, min_delta=0.2, cooldown=1
+    ),
+    "early": lambda: keras.callbacks.EarlyStopping(
+        "loss", patience=1, min_delta=0.5, restore_best_weights=True
+    ),
+    "own": Draws,
+}
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+@pytest.mark.parametrize("left", [7, 8, 9])
+def test_callbacks_remember_across_an_interruption(name, left, tmp_path):
+    """A patience that starts anew trains another student, or for ever."""
+    made = training(epochs=6, callbacks=lambda: [STATEFUL[name]()])
+    arguments = {"generations": 1, "verbose": 0}
+    whole = recipes.born_again(build, made, directory=tmp_path / "whole", **arguments)
+    remembered = getattr(Draws, "seen", None)
+    Stop.left = left
+    stopping = training(epochs=6, callbacks=lambda: [STATEFUL[name](), Stop()])
+    broken = tmp_path / "broken"
+    try:
+        recipes.born_again(build, stopping, directory=broken, **arguments)
+    except Interruption:
+        keras.utils.set_random_seed(99)
+    resumed = recipes.born_again(build, made, directory=broken, **arguments)
+    for got, wanted in zip(weights(resumed), weights(whole), strict=True):
+        assert_same(got, wanted)
+    assert [s.history for s in resumed] == [s.history for s in whole]
+    if name == "own":
+        assert_same(Draws.seen[0], remembered[0])
+        assert Draws.seen[1] == remembered[1]
+        assert isinstance(Draws.seen[1]["last"], tuple)
+
+
+def test_metrics_of_each_class(tmp_path):
+    """A history with arrays in it must not end the run after its first epoch."""
+
+    def with_f1(model):
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        model.compile("adam", loss, metrics=[keras.metrics.F1Score()])
+
+    x, y = data()
+    made = training(x=x, y=np.eye(4)[y], compile=with_f1, epochs=1)
+    stages = recipes.born_again(build, made, directory=tmp_path, generations=1)
+    assert np.shape(stages[0].history["f1_score"]) == (1, 4)
+
+
+def test_class_weights_reach_the_training(tmp_path):
+    """Rare classes that count as little as ever are forgotten by every stage."""
+    made = training(epochs=1, class_weight={0: 0.0, 1: 0.0, 2: 0.0, 3: 0.0})
+    stages = recipes.born_again(
+        build, made, directory=tmp_path, generations=1, verbose=0
+    )
+    assert stages[0].history["loss"] == [0.0]
+
+
+def test_a_finished_student_can_be_evaluated(tmp_path):
+    """Trained now or read from the directory: the same program goes on with it."""
+    for _ in range(2):
+        stages = recipes.born_again(
+            build, training(epochs=1), directory=tmp_path, generations=1, verbose=0
+        )
+        assert len(stages[0].student.evaluate(*data(), verbose=0)) == 2
 
 
 def test_each_generation_learns_from_the_one_before(tmp_path):
@@ -186,32 +308,54 @@ def test_frozen_layers_stand_still(tmp_path):
     assert all(layer.trainable for layer in stages[0].student.layers)
 
 
-def test_a_grown_student_starts_where_the_small_one_ended(tmp_path):
-    """Without the old weights growing is training from the beginning, twice."""
-    first = {}
+class First(keras.callbacks.Callback):
+    """Keeps the weights that each stage begins with."""
 
-    def remember():
-        class First(keras.callbacks.Callback):
-            def on_train_begin(self, logs=None):
-                student = getattr(self.model, "student", self.model)
-                first[len(first)] = student.get_layer("dense_0").get_weights()
+    seen: list
 
-        return [First()]
+    def on_train_begin(self, logs=None):
+        student = getattr(self.model, "student", self.model)
+        First.seen.append(values_of(student.get_layer("dense_0").weights))
 
-    stages = recipes.grow(
-        [lambda: build(8, depth=1), lambda: build(8, depth=3)],
-        training(callbacks=remember),
-        directory=tmp_path,
-        verbose=0,
-    )
-    assert_same(first[1], stages[0].student.get_layer("dense_0").get_weights())
+
+@pytest.mark.parametrize("name", ["grow", "snapshots", "stage_wise"])
+def test_a_stage_starts_where_the_one_before_ended(name, tmp_path):
+    """Without the old weights it is training from the beginning, twice."""
+    First.seen = []
+    stages = RECIPES[name](tmp_path, training(callbacks=lambda: [First()]))
+    ended = values_of(stages[0].student.get_layer("dense_0").weights)
+    assert_same(First.seen[1], ended)
+
+
+@pytest.mark.parametrize("name", ["ensemble", "snapshots"])
+def test_all_members_teach_the_student(name, tmp_path):
+    """One of them alone would be a teacher like any other, at three times the cost."""
+    taught = []
+
+    def distil(teacher, student):
+        taught.append(teacher)
+        return recipes.soft_targets(teacher, student)
+
+    arguments = {"directory": tmp_path, "distil": distil, "verbose": 0}
+    made = training(epochs=1)
+    if name == "ensemble":
+        stages = recipes.ensemble([build] * 3, build, made, **arguments)
+    else:
+        stages = recipes.snapshots(build, made, cycles=3, **arguments)
+    (together,) = taught
+    assert isinstance(together, keras_kd.teachers.Ensemble)
+    assert together.temperature == 4.0
+    members = [stage.student for stage in stages[:-1]]
+    assert len(together.teachers) == len(members) == 3
+    assert all(a is b for a, b in zip(together.teachers, members, strict=True))
 
 
 def test_weights_of_more_classes():
     """A classifier that grows must keep what it knows."""
     small, large = build(8, classes=3), build(8, classes=5)
     copied = recipes.transfer_weights(small, large, grow=True)
-    assert any("logits" in path for path in copied)
+    # The dropout has a weight, too: the state of its random numbers.
+    assert {"dense_0", "norm_0", "logits"} <= set(copied)
     x, _ = data()
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(large(x))[:, :3],
@@ -224,14 +368,200 @@ def test_weights_of_more_classes():
         recipes.transfer_weights(small, other)
 
 
+def with_data(**changes):
+    x, y = data()
+    return training(
+        epochs=1, x=x + changes.get("x", 0), y=(y + changes.get("y", 0)) % 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "made"),
+    [
+        ("epochs", lambda: training(epochs=2)),
+        ("batch_size", lambda: training(epochs=1, batch_size=24)),
+        ("seed", lambda: training(epochs=1, seed=6)),
+        ("examples", lambda: with_data(x=1)),
+        ("examples", lambda: with_data(y=1)),
+        ("examples", lambda: training(epochs=1, sample_weight=np.ones(48))),
+        ("validation_data", lambda: training(epochs=1, validation_data=data())),
+    ],
+)
+def test_a_stage_of_another_training_is_refused(changed, made, tmp_path):
+    """A student read from the directory would pass for one that was never trained."""
+    arguments = {"directory": tmp_path, "generations": 1, "verbose": 0}
+    recipes.born_again(build, training(epochs=1), **arguments)
+    with pytest.raises(ValueError, match=f"made with other {changed}"):
+        recipes.born_again(build, made(), **arguments)
+    recipes.born_again(build, training(epochs=1), **arguments)
+
+
 def test_another_run_in_the_directory_is_refused(tmp_path):
     """Stages of two runs mixed in one directory would be nobody's result."""
     made = training(epochs=1)
-    recipes.born_again(build, made, directory=tmp_path, generations=1, verbose=0)
+    arguments = {"directory": tmp_path, "verbose": 0}
+    recipes.born_again(build, made, generations=1, **arguments)
     with pytest.raises(ValueError, match="`directory` must be empty or hold this same"):
-        recipes.born_again(build, made, directory=tmp_path, generations=2, verbose=0)
+        recipes.born_again(build, made, generations=2, **arguments)
     with pytest.raises(ValueError, match="`directory` must be empty or hold this same"):
-        recipes.grow([build, build], made, directory=tmp_path, verbose=0)
+        recipes.grow([build, build], made, **arguments)
+    with pytest.raises(ValueError, match="made with other student"):
+        recipes.born_again(lambda: build(9), made, generations=1, **arguments)
+
+    def cooler(teacher, student):
+        return keras_kd.Distiller(teacher, student, keras_kd.LogitsDistillation(2.0))
+
+    with pytest.raises(ValueError, match="made with other distillation"):
+        recipes.born_again(build, made, generations=1, distil=cooler, **arguments)
+    arguments["directory"] = tmp_path / "chain"
+    recipes.assistant_chain([build], made, **arguments)
+    with pytest.raises(ValueError, match="made with other taught"):
+        recipes.assistant_chain([build], made, teacher=teacher(), **arguments)
+
+
+def test_other_phases_are_refused(tmp_path):
+    """What a phase trains is as much of it as its losses are."""
+
+    def run(**changes):
+        phase = recipes.Phase(lambda: keras_kd.LogitsDistillation(2.0), **changes)
+        made = training(epochs=1)
+        recipes.stage_wise(
+            build, teacher(), [phase], made, directory=tmp_path, verbose=0
+        )
+
+    run(trainable=["dense_0"])
+    with pytest.raises(ValueError, match="made with other trainable"):
+        run(trainable=["logits"])
+    with pytest.raises(ValueError, match="made with other distillation"):
+        run(trainable=["dense_0"], student_loss_weight=1.0)
+
+
+def test_a_wrong_first_try_can_be_put_right(tmp_path):
+    """A directory in which nothing was made belongs to nobody."""
+    arguments = {"directory": tmp_path, "generations": 1, "verbose": 0}
+    x, y = data()
+    with pytest.raises(ValueError, match="one row per example"):
+        recipes.born_again(build, training(x=x, y=y[1:], epochs=1), **arguments)
+    recipes.born_again(build, training(epochs=1, batch_size=8), **arguments)
+
+
+def test_a_name_is_given_once(tmp_path):
+    """The second stage of a name would be read from the first."""
+    run = recipes.Run(tmp_path, "own", verbose=0)
+    run.stage("one", build, training(epochs=1))
+    with pytest.raises(ValueError, match="`name` must be new"):
+        run.stage("one", build, training(epochs=1))
+
+
+def test_a_layer_is_copied_as_a_whole():
+    """A bias beside another layer's kernel is worth less than random numbers."""
+    small = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(8, name="a"),
+            keras.layers.Dense(3, name="b"),
+        ]
+    )
+    large = keras.Sequential(
+        [
+            keras.Input((9,)),
+            keras.layers.Dense(8, name="a"),
+            keras.layers.Dense(3, name="b"),
+        ]
+    )
+    before = values_of(large.get_layer("a").weights)
+    large.get_layer("a").bias.assign(np.ones(8))
+    before[1] = np.ones(8, "float32")
+    assert recipes.transfer_weights(small, large) == ["b"]
+    assert_same(values_of(large.get_layer("a").weights), before)
+
+
+@keras.saving.register_keras_serializable(package="tests_recipes")
+class Tokens(keras.Model):
+    """A student with a weight of its own, and a frozen layer inside of a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = self.add_weight(shape=(6,), name="token", initializer="ones")
+        self.body = keras.Sequential(
+            [
+                keras.layers.Dense(6, name="stem", trainable=False),
+                keras.layers.Dense(6, name="deep"),
+            ],
+            name="body",
+        )
+        self.head = keras.layers.Dense(4, name="head")
+
+    def call(self, x):
+        return self.head(self.body(x + self.token))
+
+
+def tokens():
+    model = Tokens()
+    model(np.zeros((1, 6), "float32"))
+    return model
+
+
+def test_only_the_named_layers_train_and_flags_come_back(tmp_path):
+    """Weights of the model itself, and layers that the user froze, are layers' too."""
+    kept = {}
+
+    def build_tokens():
+        model = kept["model"] = tokens()
+        kept["before"] = values_of(model.weights)
+        return model
+
+    (stage,) = recipes.stage_wise(
+        build_tokens,
+        teacher(),
+        [recipes.Phase(lambda: keras_kd.LogitsDistillation(2.0), trainable=["head"])],
+        training(epochs=1),
+        directory=tmp_path,
+        verbose=0,
+    )
+    student = stage.student
+    head = {id(weight) for weight in student.head.weights}
+    for weight, before in zip(student.weights, kept["before"], strict=True):
+        moved = not np.array_equal(keras.ops.convert_to_numpy(weight), before)
+        assert moved == (id(weight) in head), weight.path
+    stem, deep = student.body.layers[-2:]
+    assert not stem.trainable
+    assert all(part.trainable for part in (student, student.body, deep))
+    assert student.token.trainable
+    assert len(student.trainable_weights) == 5
+
+
+def test_what_is_wrong_later_shows_before_the_first_hour(tmp_path):
+    """Each of these was found after stages had been trained for nothing."""
+    made = training()
+    arguments = {"directory": tmp_path, "verbose": 0}
+    good = recipes.Phase(lambda: keras_kd.LogitsDistillation(2.0))
+
+    def phases(**changes):
+        loss = changes.pop("loss", lambda: keras_kd.LogitsDistillation(2.0))
+        recipes.stage_wise(
+            build, teacher(), [good, recipes.Phase(loss, **changes)], made, **arguments
+        )
+
+    with pytest.raises(ValueError, match="No layer 'dnse_0'"):
+        phases(trainable=["dnse_0"])
+    with pytest.raises(ValueError, match="`trainable` must name layers that have wei"):
+        phases(trainable=["block_0"])
+    with pytest.raises(ValueError, match="`trainable` must be None or a list"):
+        phases(trainable="dense_0")
+    with pytest.raises(ValueError, match="No layer 'blck_0'"):
+        phases(loss=lambda: keras_kd.FeatureDistillation("mse", "blck_0", "block_0"))
+    with pytest.raises(ValueError, match="`epochs` must be an integer"):
+        phases(epochs=0)
+    with pytest.raises(ValueError, match="`student_loss_weight` must be a number"):
+        phases(student_loss_weight=2.0)
+
+    def other():
+        return keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, name="x")])
+
+    with pytest.raises(ValueError, match="must have layers of the same name"):
+        recipes.grow([build, build, other], made, **arguments)
+    assert not list(tmp_path.iterdir())
 
 
 def test_progress_is_shown(tmp_path, capsys):
@@ -252,6 +582,13 @@ def test_malformed(tmp_path):
         training(compile="adam")
     with pytest.raises(ValueError, match="`epochs` must be an integer"):
         training(epochs=0)
+    with pytest.raises(ValueError, match=r"`seed` must be below 2\*\*31"):
+        training(seed=2**31)
+    for x in (None, iter([1]), [[1.0], [2.0]], {}):
+        with pytest.raises(ValueError, match="`x` must be an array, a structure of"):
+            training(x=x)
+    with pytest.raises(ValueError, match="`build` must be a function that returns"):
+        recipes.born_again("build", made, directory=tmp_path)
     with pytest.raises(ValueError, match="`callbacks` must be None or a function"):
         training(callbacks=[Stop()])
     with pytest.raises(ValueError, match="`verbose` must be 0, 1 or 2"):

@@ -48,9 +48,9 @@ def test_clients_share_answers_to_public_data_alone(tmp_path, monkeypatch):
     seen = []
     fit = keras.Model.fit
 
-    def spy(model, batches, **arguments):
-        seen.append(batches.x)
-        return fit(model, batches, **arguments)
+    def spy(model, x, **arguments):
+        seen.append(x.x)
+        return fit(model, x, **arguments)
 
     monkeypatch.setattr(keras.Model, "fit", spy)
     public = data(30, seed=5)[0]
@@ -63,22 +63,26 @@ def test_clients_share_answers_to_public_data_alone(tmp_path, monkeypatch):
         rounds=2,
         verbose=0,
     )
+    means = []
     for number in range(2):
-        with np.load(tmp_path / f"shared_{number}.npz") as shared:
+        with np.load(tmp_path / f"shared_{number}/arrays.npz") as shared:
             assert {name: shared[name].shape for name in shared} == {
                 "client_0": (30, 4),
                 "client_1": (30, 4),
             }
+            assert not np.allclose(shared["client_0"], shared["client_1"])
+            means += 2 * [(shared["client_0"] + shared["client_1"]) / 2]
     own = [x.tobytes() for x, _ in clients()]
     # Own examples twice, public ones twice, each round; no client sees another's.
     kinds = [
         own.index(x.tobytes()) if isinstance(x, np.ndarray) else "public" for x in seen
     ]
     assert kinds == [0, 1, "public", "public"] * 2
-    for x in seen:
-        if isinstance(x, dict):
-            assert sorted(x) == ["answers", "public"]
-            np.testing.assert_array_equal(x["public"], public)
+    given = [x for x in seen if isinstance(x, dict)]
+    for x, mean in zip(given, means, strict=True):
+        assert sorted(x) == ["answers", "public"]
+        np.testing.assert_array_equal(x["public"], public)
+        np.testing.assert_allclose(np.exp(x["answers"]), mean, rtol=1e-5)
 
 
 def old_accuracy(tmp_path, name, **changes):
@@ -111,9 +115,9 @@ def test_replayed_examples_are_as_many_as_asked_for(tmp_path, monkeypatch):
     seen = []
     fit = keras.Model.fit
 
-    def spy(model, batches, **arguments):
-        seen.append(np.array(batches.y))
-        return fit(model, batches, **arguments)
+    def spy(model, x, **arguments):
+        seen.append(np.array(x.y))
+        return fit(model, x, **arguments)
 
     monkeypatch.setattr(keras.Model, "fit", spy)
     for replay in (0, 3):
@@ -157,5 +161,85 @@ def test_malformed(tmp_path):
         recipes.learn_without_forgetting(build, tasks()[::-1], made, **arguments)
     with pytest.raises(ValueError, match="`tasks` must hold at least two"):
         recipes.learn_without_forgetting(build, tasks()[:1], made, **arguments)
+    with pytest.raises(ValueError, match="`temperature` must be a number"):
+        recipes.federated(
+            [build, build], clients(), data()[0], made, temperature=0, **arguments
+        )
+    with pytest.raises(ValueError, match="must return a model that answers `public`"):
+        recipes.federated(
+            [build, build], clients(), np.zeros((9, 5)), made, **arguments
+        )
+    with pytest.raises(ValueError, match="with the same number of classes"):
+        recipes.federated(
+            [build, lambda: build(8, 3)], clients(), data()[0], made, **arguments
+        )
+    x, y = data()
+    with pytest.raises(ValueError, match="one row per example"):
+        recipes.federated([build, build], [(x, y), (x, y[1:])], x, made, **arguments)
+    weighted = training(sample_weight=np.ones(48))
+    with pytest.raises(ValueError, match="`training.sample_weight` must be None"):
+        recipes.learn_without_forgetting(build, tasks(), weighted, **arguments)
+    with pytest.raises(ValueError, match="`temperature` must be a number"):
+        recipes.learn_without_forgetting(
+            build, tasks(), made, temperature=0, **arguments
+        )
+    with pytest.raises(ValueError, match="`distillation_weight` must be a number"):
+        recipes.learn_without_forgetting(
+            build, tasks(), made, distillation_weight=-1, **arguments
+        )
+    one = [(x[y == 0], y[y == 0]), (x[y == 1], y[y == 1])]
+    with pytest.raises(ValueError, match="must begin with at least two classes"):
+        recipes.learn_without_forgetting(build, one, made, **arguments)
     with pytest.raises(ValueError, match="`replay` must be an integer"):
         recipes.learn_without_forgetting(build, tasks(), made, replay=-1, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_cannot_take_over_its_past_is_refused(tmp_path):
+    """Unnamed layers would start anew, and what they knew be forgotten in silence."""
+
+    def unnamed(classes):
+        return keras.Sequential(
+            [
+                keras.Input((6,)),
+                keras.layers.Dense(8),
+                keras.layers.Dense(classes, name="logits"),
+            ]
+        )
+
+    with pytest.raises(ValueError, match="Name all layers"):
+        recipes.learn_without_forgetting(
+            unnamed, tasks(), training(epochs=1), directory=tmp_path, verbose=0
+        )
+
+
+def test_a_task_is_measured_on_the_classes_so_far(tmp_path, monkeypatch):
+    """Labels of classes to come would be no labels of the model at all."""
+    seen = []
+    fit = keras.Model.fit
+
+    def spy(model, x, **arguments):
+        seen.append(arguments["validation_data"][1])
+        return fit(model, x, **arguments)
+
+    monkeypatch.setattr(keras.Model, "fit", spy)
+    made = training(epochs=1, validation_data=data(seed=2))
+    stages = recipes.learn_without_forgetting(
+        lambda classes: build(8, classes), tasks(), made, directory=tmp_path, verbose=0
+    )
+    assert [set(y) for y in seen] == [{0, 1}, {0, 1, 2, 3}]
+    assert "val_loss" in stages[0].history
+
+
+def test_clients_with_one_hot_labels(tmp_path):
+    """The answers are learned with the loss that the clients were compiled with."""
+
+    def compile_one_hot(model):
+        model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
+
+    parts = [(x, np.eye(4)[y]) for x, y in clients()]
+    made = training(epochs=1, compile=compile_one_hot)
+    stages = recipes.federated(
+        [build, build], parts, data()[0], made, directory=tmp_path, rounds=1, verbose=0
+    )
+    assert len(stages) == 2
