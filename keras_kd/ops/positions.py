@@ -14,13 +14,15 @@ def mean_over_positions(features: Any, mask: Any = None) -> Any:
             left out. None for all positions.
 
     Returns:
-        Tensor of shape `(batch, channels)`; 0 for an example without any position.
+        Tensor of shape `(batch, channels)`, float32; 0 for an example without any
+        position.
 
     Example:
     >>> features = np.array([[[1.0], [3.0], [8.0]]])
     >>> float(mean_over_positions(features, np.array([[True, True, False]]))[0, 0])
     2.0
     """
+    features = ops.cast(ops.convert_to_tensor(features), "float32")
     axes = tuple(range(1, len(features.shape) - 1))
     if not axes:
         return features
