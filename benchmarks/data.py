@@ -74,19 +74,39 @@ def _fetch(folder: Path) -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as work:
         try:
-            subprocess.run(
-                ["apt-get", "download", PACKAGE],
-                cwd=work,
-                check=True,
-                capture_output=True,
-            )
-            (package,) = Path(work).glob("*.deb")
-            subprocess.run(["dpkg", "-x", package, work], check=True)
+            unpack_debian_package(PACKAGE, Path(work))
             found = Path(work) / "usr/share/datasets/fashion-mnist"
         except (OSError, subprocess.CalledProcessError):
             found = _fetch_by_keras(Path(work))
         # The last step, so that a folder that exists is whole.
         shutil.move(found, folder)
+
+
+def unpack_debian_package(name: str, folder: Path) -> None:
+    """Download a package of Debian and unpack it, without installing it.
+
+    Args:
+        name: The name of the package.
+        folder: An empty folder, which gets the package's files.
+
+    Raises:
+        OSError: There is no `apt-get` here, or no package of this name.
+        subprocess.CalledProcessError: It cannot be downloaded.
+    """
+
+    def run(*command: str) -> None:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+    try:
+        run("apt-get", "download", name)
+    except subprocess.CalledProcessError:
+        # A new machine may have no list of the packages yet.
+        run("apt-get", "update")
+        run("apt-get", "download", name)
+    packages = list(folder.glob("*.deb"))
+    if len(packages) != 1:
+        raise OSError(f"apt-get download {name} gave {len(packages)} packages")
+    run("dpkg", "-x", str(packages[0]), str(folder))
 
 
 def _fetch_by_keras(work: Path) -> Path:

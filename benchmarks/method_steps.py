@@ -134,12 +134,12 @@ def _batches(names: list[str]) -> list[list[str]]:
     return [names[i : i + AT_A_TIME] for i in range(0, len(names), AT_A_TIME)]
 
 
-def arguments() -> argparse.Namespace:
-    """Return the command line."""
+def arguments(*, steps: int = 1) -> argparse.Namespace:
+    """Return the command line, with so many batches a round where none are given."""
     parser = argparse.ArgumentParser(description="Seconds per step of every method.")
     add = functools.partial(parser.add_argument, type=int)
     add("--rounds", default=7)
-    add("--steps", default=1, help="batches a round")
+    add("--steps", default=steps, help="batches a round")
     add("--batch-size", default=32)
     add("--image-size", default=32)
     add("--widths", nargs="+", default=[64, 128, 256], help="of the stages")

@@ -1,16 +1,24 @@
 """What a step costs with several teachers, an averaged one, or peers.
 
-    KERAS_BACKEND=jax python -m benchmarks.regime_steps --json regime-steps-jax.json
+    KERAS_BACKEND=jax python -m benchmarks.regime_steps --clock cpu \\
+        --json regime-steps-jax.json
 
-Models and clock are those of `benchmarks.method_steps`. Each regime is measured by
-turns with the parts that it cannot do without:
+Models and options are those of `benchmarks.method_steps`, but a round has 8 batches by
+default: each part begins an epoch of its own, and a floor with two such beginnings in
+every step would be too high. Each regime is measured by turns with the parts that it
+cannot do without:
 
 - ensemble of 3: the student's own training step and three inferences of a teacher;
 - moving average: the student's own training step and one inference of the student;
 - mutual learning of 2: the training steps of two students, each by itself.
+
+Two networks in one program need more temporary memory than each alone. On JAX's
+processor backend glibc gives back what exceeds 32 MiB after every step, and its pages
+are made anew in the next: two peers then cost up to 1.25 x their parts, with Keras
+alone as with a Distiller. With MALLOC_MMAP_THRESHOLD_=1000000000 and
+MALLOC_TRIM_THRESHOLD_=2000000000 it keeps them, and they cost 1.02.
 """
 
-import argparse
 import json
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +31,7 @@ from benchmarks import timing
 from benchmarks.method_steps import Steps, arguments
 from keras_kd import teachers
 
+STEPS = 8
 TARGETS = {"ensemble_of_3": 1.05, "moving_average": 1.05, "mutual_learning": 1.05}
 Parts = dict[str, tuple[Callable[[], float], int]]
 
@@ -98,7 +107,7 @@ def measure(steps: RegimeSteps, name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print the table, and write the figures."""
-    options: argparse.Namespace = arguments()
+    options = arguments(steps=STEPS)
     keras.utils.set_random_seed(0)
     steps = RegimeSteps(options)
     ratios = {}
@@ -117,6 +126,7 @@ def main() -> None:
             "backend": timing.BACKEND,
             "device": timing.device_name(),
             "versions": timing.versions(),
+            "options": {**vars(options), "json": str(options.json)},
             "ratios": ratios,
         }
         options.json.write_text(json.dumps(report, indent=1))

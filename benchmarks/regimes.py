@@ -2,17 +2,17 @@
 
     KERAS_BACKEND=jax python -m benchmarks.regimes --folder results
 
-The protocol, fixed before the first run, is that of `benchmarks.methods`:
-Fashion-MNIST, a student that sees 4,000 images, teachers that saw 50,000, 20 epochs of
-batches of 64,
-Adam at 0.005 with a cosine decay, the last epoch, no weight tuned. What crosses
-modalities, tasks and domains uses the emoji, for 40 epochs.
+The protocol is that of `benchmarks.methods`: Fashion-MNIST, a student that sees 4,000
+images, teachers that saw 50,000, 20 epochs of batches of 64, Adam at 0.005 with a
+cosine decay, the last epoch. It was fixed before the first run, and so were all
+weights; where a row was added because another had failed, its note says so. What
+crosses modalities, tasks and domains uses emoji, for 40 epochs, and spoken prompts.
 
-The cost of a row is the number of images that its students went forward and backward
-through, over that of a student that learns alone for 20 epochs. Beside each row stand
-the student alone and plain distillation from the one teacher at the same cost, that is
-for so many times more epochs. Families that have another task than the whole set of
-labelled images have their own two, named in the table.
+The cost of a row is the arithmetic of the steps of all networks that train for it, over
+that of a student that learns alone for 20 epochs. Beside each row stand the student
+alone and plain distillation from the one teacher for 1, 2 or 4 times the epochs, the
+next at hand to its cost. Families that have another task than the whole set of labelled
+images have their own two, named in the table.
 
 Finished runs are kept in the folder: the same command goes on where it stopped, and
 several of them may share the work. `--rows` runs some rows alone.
@@ -27,18 +27,62 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy import stats
 
-from benchmarks import regimes_across, regimes_images, regimes_shared
+from benchmarks import (
+    regimes_across,
+    regimes_heads,
+    regimes_images,
+    regimes_oneself,
+    regimes_shared,
+    regimes_sound,
+    timing,
+)
 from benchmarks.regimes_setup import SEEDS, Regime, Setup
 
 REGIMES: dict[str, Regime] = {
     regime.name: regime
     for regime in (
         *regimes_images.REGIMES,
+        *regimes_oneself.REGIMES,
         *regimes_shared.REGIMES,
         *regimes_across.REGIMES,
+        *regimes_heads.REGIMES,
+        *regimes_sound.REGIMES,
     )
 }
+FAMILIES = (
+    "ensembles",
+    "oneself",
+    "peers",
+    "phases",
+    "two momenta",
+    "continual",
+    "private",
+    "across",
+)
+SINGLE_TEACHERS = ("kd", "kd_teacher_1", "kd_teacher_2")
+# Claims of the field, each a difference of two figures in the same seeds.
+CLAIMS = (
+    *(
+        (f"{name}, over the best single teacher", (name, "test"), None)
+        for name in (
+            "ensemble_of_3",
+            "ensemble_by_confidence",
+            "features_by_confidence",
+            "teacher_dropping",
+        )
+    ),
+    *(
+        (f"{name}, over generation 0", (name, "test"), (name, "generation 0"))
+        for name in ("born_again", "born_again_soft", "born_again_unlabelled")
+    ),
+    *(
+        (f"mutual_learning, {peer}, over alone", ("mutual_learning", key), other)
+        for peer, key in (("one peer", "test"), ("the other", "the other"))
+        for other in (("alone", "test"),)
+    ),
+)
 
 
 def result(
@@ -63,37 +107,63 @@ def _cell(values: np.ndarray) -> str:
     return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
 
 
-def _unfinished(runs: dict[str, Any]) -> list[str]:
-    """Return a line that names the rows that have not been run, if there are any."""
-    left = [name for name, r in REGIMES.items() if name not in runs and not r.reference]
-    return [f"Not yet run: {', '.join(left)}."] if left else []
+def _gain(gain: np.ndarray) -> tuple[str, str]:
+    """Return a mean difference with its 95 % interval, and whether it is above 0.
+
+    The interval is that of Student's t: three seeds have 4.3 standard errors, not 2.
+    """
+    error = gain.std(ddof=1) / math.sqrt(len(gain))
+    half = error * stats.t.ppf(0.975, len(gain) - 1)
+    verdict = "yes" if gain.mean() > half else "within noise"
+    return (
+        f"{gain.mean():+.2f} ± {half:.2f}",
+        "no: below" if gain.mean() < -half else verdict,
+    )
+
+
+def _figures(runs: dict[str, Any], row: str, key: str = "test") -> np.ndarray:
+    return np.array([run[key] for run in runs[row]])
+
+
+def _claims(runs: dict[str, Any]) -> list[str]:
+    """Return what the field says of some rows, and whether it holds here."""
+    lines = ["| claim | difference | beyond noise |", "|---|---:|---|"]
+    best = [name for name in SINGLE_TEACHERS if name in runs]
+    best.sort(key=lambda name: -_figures(runs, name).mean())
+    for text, (row, key), other in CLAIMS:
+        against, of = other or (best[0] if best else "", "test")
+        if row in runs and against in runs:
+            gain = _figures(runs, row, key) - _figures(runs, against, of)
+            lines.append("| {} | {} | {} |".format(text, *_gain(gain)))
+    return lines
 
 
 def table(runs: dict[str, list[dict[str, float]]]) -> str:
-    """Return the results as a Markdown table, family by family."""
+    """Return the results as Markdown: a table by families, claims, and notes."""
     lines = [
-        "| family | regime | cost | test (%) | alone at this cost | plain KD at this "
-        "cost | over alone | over KD |",
+        "| family | regime | cost | test (%) | alone | plain KD | over alone | over KD "
+        "|",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
-    notes, hints = [], []
-    for name, regime in REGIMES.items():
-        if name not in runs or regime.reference:
-            continue
-        test = np.array([run["test"] for run in runs[name]])
+    unclear, hints, notes = [], [], []
+    shown_rows = [name for name in runs if not REGIMES[name].reference]
+    rows = sorted(shown_rows, key=lambda name: FAMILIES.index(REGIMES[name].family))
+    for name in rows:
+        regime = REGIMES[name]
+        test = _figures(runs, name)
         cells, gains = [], []
         for other in (regime.alone, regime.taught):
-            if other is None or other not in runs:
+            if other is None or other not in runs or other == name:
                 cells.append("")
                 gains.append("")
                 continue
-            against = np.array([run["test"] for run in runs[other]])
-            gain = test - against
-            error = gain.std(ddof=1) / math.sqrt(len(gain))
-            cells.append(_cell(against))
-            gains.append(f"{gain.mean():+.2f} ± {error:.2f}")
-            if other == regime.alone and gain.mean() < 2 * error:
-                notes.append(name)
+            against = _figures(runs, other)
+            cost = REGIMES[other].cost
+            cells.append(f"{_cell(against)} (×{cost:g})")
+            shown, above = _gain(test - against)
+            gains.append(shown)
+            if other == regime.alone and above != "yes":
+                unclear.append(name)
         lines.append(
             f"| {regime.family} | {name} | {regime.cost:g} | {_cell(test)} | "
             f"{cells[0]} | {cells[1]} | {gains[0]} | {gains[1]} |"
@@ -106,23 +176,29 @@ def table(runs: dict[str, list[dict[str, float]]]) -> str:
         if extra:
             shown = ", ".join(f"{key} {value:.2f}" for key, value in extra.items())
             hints.append(f"- {name}: {shown}")
-    text = [
-        *lines,
-        "",
-        f"Mean ± standard deviation over {len(SEEDS)} seeds, last epoch; differences ± "
-        "standard error, paired by seed. Not better than alone by two standard errors: "
-        f"{', '.join(notes) or 'none'}.",
-        *_unfinished(runs),
-        "",
-        *hints,
-        "",
-        *(
-            f"- {name}: {regime.note}"
-            for name, regime in REGIMES.items()
-            if regime.note and name in runs
-        ),
-    ]
-    return "\n".join(text).rstrip() + "\n"
+        if regime.note:
+            notes.append(f"- {name}: {regime.note}")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Mean ± standard deviation over {len(SEEDS)} seeds, last epoch; "
+            "differences with their 95 % interval (Student's t), paired by seed. "
+            "Behind alone and plain KD stands their cost. Not better than alone beyond "
+            "that interval: "
+            f"{', '.join(unclear) or 'none'}.",
+            "",
+            *_claims(runs),
+            "",
+            *hints,
+            "",
+            *notes,
+            "",
+            f"`KERAS_BACKEND={timing.BACKEND} python -m benchmarks.regimes`; "
+            f"{timing.versions()}; all runs: regimes.json.",
+            "",
+        ]
+    )
 
 
 def main() -> None:
@@ -144,17 +220,22 @@ def main() -> None:
         return made[0]
 
     names = list(options.rows or REGIMES)
-    runs: dict[str, Any] = {}
     if options.table:
         done = {path.stem for path in (folder / "runs").glob("*.json")}
         names = [n for n in names if {f"{n}-{seed}" for seed in SEEDS} <= done]
-    for name in names[::-1] if options.backwards else names:
-        runs[name] = [result(REGIMES[name], s, folder, setup) for s in SEEDS]
+    # One seed of all rows before the next: what is cut short is still a table.
+    for seed in SEEDS:
+        for name in names[::-1] if options.backwards else names:
+            result(REGIMES[name], seed, folder, setup)
     if options.rows:
         return
-    text = table(runs)
+    runs = {n: [result(REGIMES[n], s, folder, setup) for s in SEEDS] for n in names}
+    left = [n for n in REGIMES if n not in runs]
+    text = table(runs) + (f"\nNot yet run: {', '.join(left)}.\n" if left else "")
     print(text)
     (options.folder / "regimes.md").write_text(text)
+    report = {"backend": timing.BACKEND, "versions": timing.versions(), "runs": runs}
+    (options.folder / "regimes.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

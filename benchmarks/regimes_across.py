@@ -1,5 +1,7 @@
 """Regimes across modalities, tasks and domains: emoji, their names, two vendors."""
 
+import functools
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,12 @@ WORDS = 600
 
 
 @cache
-def _task() -> Any:
+def emoji_task() -> Any:
     return TASKS["emoji"]()
 
 
 @cache
-def _split() -> list[np.ndarray]:
+def split() -> list[np.ndarray]:
     """Return the rows to learn from, to choose on and to test, as in the task."""
     _, y = emoji()
     return np.split(np.random.default_rng(0).permutation(len(y)), [1_000, 1_200])
@@ -34,7 +36,7 @@ def words() -> np.ndarray:
     names = [
         entry["name"].lower().replace("-", " ").split() for entry in emoji_entries()
     ]
-    learn, _, _ = _split()
+    learn, _, _ = split()
     seen, counts = np.unique(
         [word for row in learn for word in set(names[row])], return_counts=True
     )
@@ -67,95 +69,95 @@ def _reader(units: int = 10) -> keras.Model:
     )
 
 
-def _vendor(vendor: str, rows: np.ndarray) -> np.ndarray:
+def of_vendor(vendor: str, rows: np.ndarray) -> np.ndarray:
     return emoji()[0][vendor][rows]
 
 
-def _accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
+def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
     return float(100 * (model.predict(x, 500, verbose=0).argmax(-1) == y).mean())
 
 
-def _tested(student: keras.Model, vendor: str = "google") -> float:
-    *_, rows = _split()
-    return _accuracy(student, _vendor(vendor, rows), emoji()[1][rows])
+def on_test(student: keras.Model, vendor: str = "google") -> float:
+    *_, rows = split()
+    return accuracy(student, of_vendor(vendor, rows), emoji()[1][rows])
 
 
-def _student() -> keras.Model:
-    return convnet(STUDENT_WIDTHS, _task(), "student")
+def picture_student() -> keras.Model:
+    return convnet(STUDENT_WIDTHS, emoji_task(), "student")
 
 
 def pictures_alone(setup: Setup, seed: int, folder: Path) -> float:
     """A student of Google's pictures, labels alone."""
-    student = _student()
-    train(student, *_task().student, _task().epochs, seed)
-    return _tested(student)
+    student = picture_student()
+    train(student, *emoji_task().student, emoji_task().epochs, seed)
+    return on_test(student)
 
 
 def taught_by_pictures(setup: Setup, seed: int, folder: Path) -> float:
     """The same, taught by a larger network that saw the same pictures."""
-    teacher = convnet(TEACHER_WIDTHS, _task(), "teacher")
-    train(teacher, *_task().student, _task().epochs, seed)
-    student = _student()
+    teacher = convnet(TEACHER_WIDTHS, emoji_task(), "teacher")
+    train(teacher, *emoji_task().student, emoji_task().epochs, seed)
+    student = picture_student()
     model = keras_kd.Distiller(
         teacher, student, keras_kd.LogitsDistillation(4.0), [0.9], 0.1,
         distillation_weight=1.0,
     )  # fmt: skip
-    train(model, *_task().student, _task().epochs, seed)
-    return _tested(student)
+    train(model, *emoji_task().student, emoji_task().epochs, seed)
+    return on_test(student)
 
 
 def taught_by_words(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     """A student of pictures, taught by a reader of the names of the same emoji."""
-    learn, _, test = _split()
+    learn, _, test = split()
     labels = emoji()[1]
     teacher = _reader()
     train(teacher, words()[learn], labels[learn], 20, seed)
-    student = _student()
+    student = picture_student()
     model = keras_kd.Distiller(
         teacher, student, keras_kd.LogitsDistillation(4.0), [0.9], 0.1,
         distillation_weight=1.0,
         teacher_inputs=lambda x: x["words"],
         student_inputs=image,
     )  # fmt: skip
-    inputs = {"image": _vendor("google", learn), "words": words()[learn]}
-    train(model, inputs, labels[learn], _task().epochs, seed)
+    inputs = {"image": of_vendor("google", learn), "words": words()[learn]}
+    train(model, inputs, labels[learn], emoji_task().epochs, seed)
     return {
-        "test": _tested(student),
-        "its teacher": _accuracy(teacher, words()[test], labels[test]),
+        "test": on_test(student),
+        "its teacher": accuracy(teacher, words()[test], labels[test]),
     }
 
 
 def readers_alone(setup: Setup, seed: int, folder: Path) -> float:
     """A reader of names, labels alone."""
-    learn, _, test = _split()
+    learn, _, test = split()
     labels = emoji()[1]
     student = _reader()
-    train(student, words()[learn], labels[learn], _task().epochs, seed)
-    return _accuracy(student, words()[test], labels[test])
+    train(student, words()[learn], labels[learn], emoji_task().epochs, seed)
+    return accuracy(student, words()[test], labels[test])
 
 
 def words_by_pictures(setup: Setup, seed: int, folder: Path) -> float:
     """A reader of names, taught by a network that sees the pictures."""
-    learn, _, test = _split()
+    learn, _, test = split()
     labels = emoji()[1]
-    teacher, student = convnet(TEACHER_WIDTHS, _task(), "teacher"), _reader()
-    train(teacher, *_task().student, _task().epochs, seed)
+    teacher, student = convnet(TEACHER_WIDTHS, emoji_task(), "teacher"), _reader()
+    train(teacher, *emoji_task().student, emoji_task().epochs, seed)
     model = keras_kd.Distiller(
         teacher, student, keras_kd.LogitsDistillation(4.0), [0.9], 0.1,
         distillation_weight=1.0,
         teacher_inputs=image,
         student_inputs=lambda x: x["words"] if isinstance(x, dict) else x,
     )  # fmt: skip
-    inputs = {"image": _vendor("google", learn), "words": words()[learn]}
-    train(model, inputs, labels[learn], _task().epochs, seed)
-    return _accuracy(student, words()[test], labels[test])
+    inputs = {"image": of_vendor("google", learn), "words": words()[learn]}
+    train(model, inputs, labels[learn], emoji_task().epochs, seed)
+    return accuracy(student, words()[test], labels[test])
 
 
 def other_vendor(setup: Setup, seed: int, folder: Path) -> float:
     """The student of Google's pictures, tested on Twitter's."""
-    student = _student()
-    train(student, *_task().student, _task().epochs, seed)
-    return _tested(student, "twitter")
+    student = picture_student()
+    train(student, *emoji_task().student, emoji_task().epochs, seed)
+    return on_test(student, "twitter")
 
 
 def unlabelled_vendor(setup: Setup, seed: int, folder: Path) -> float:
@@ -163,11 +165,10 @@ def unlabelled_vendor(setup: Setup, seed: int, folder: Path) -> float:
 
     The teacher is a student of Google's pictures: it knows no more than `other_vendor`.
     """
-    teacher = _student()
-    train(teacher, *_task().student, _task().epochs, seed)
-    learn, choose, _ = _split()
-    rows = np.concatenate([learn, choose])
-    student = _student()
+    teacher = picture_student()
+    train(teacher, *emoji_task().student, emoji_task().epochs, seed)
+    rows, *_ = split()
+    student = picture_student()
     model = keras_kd.Distiller(
         teacher,
         student,
@@ -176,30 +177,45 @@ def unlabelled_vendor(setup: Setup, seed: int, folder: Path) -> float:
         teacher_inputs=lambda x: x["google"],
         student_inputs=lambda x: x["twitter"] if isinstance(x, dict) else x,
     )
-    inputs = {vendor: _vendor(vendor, rows) for vendor in ("google", "twitter")}
+    inputs = {vendor: of_vendor(vendor, rows) for vendor in ("google", "twitter")}
     # The labels have weight 0; Keras's loss wants some to be there.
-    train(model, inputs, np.zeros(len(rows), "int32"), _task().epochs, seed)
-    return _tested(student, "twitter")
+    train(model, inputs, np.zeros(len(rows), "int32"), emoji_task().epochs, seed)
+    return on_test(student, "twitter")
 
 
-def other_task(setup: Setup, seed: int, folder: Path) -> float:
-    """A student of ten groups, with the features of a teacher of 99 subgroups."""
-    learn, *_ = _split()
-    body = convnet(TEACHER_WIDTHS, _task(), "body")
+def teacher_of_subgroups(seed: int) -> keras.Model:
+    """Return a model that knows the 99 subgroups of the pictures to learn from."""
+    learn, *_ = split()
+    body = convnet(TEACHER_WIDTHS, emoji_task(), "body")
     head = keras.layers.Dense(int(subgroups().max()) + 1, name="subgroups")
     teacher = keras.Model(body.input, head(body.get_layer("embedding").output))
-    train(teacher, _vendor("google", learn), subgroups()[learn], _task().epochs, seed)
-    student = _student()
-    model = keras_kd.Distiller(
-        teacher,
-        student,
-        keras_kd.FeatureDistillation("mse", "embedding", "embedding"),
-        [1.0],
-        1.0,
-        distillation_weight=1.0,
-    )
-    train(model, *_task().student, _task().epochs, seed)
-    return _tested(student)
+    x = of_vendor("google", learn)
+    train(teacher, x, subgroups()[learn], emoji_task().epochs, seed)
+    return teacher
+
+
+def other_task(loss: Callable[..., Any]) -> Any:
+    """Return a student of ten groups, with what a teacher of 99 subgroups embeds.
+
+    Args:
+        loss: Makes the loss from the names of the two embeddings.
+    """
+
+    def run(setup: Setup, seed: int, folder: Path) -> float:
+        teacher = teacher_of_subgroups(seed)
+        student = picture_student()
+        model = keras_kd.Distiller(
+            teacher,
+            student,
+            loss("embedding", "embedding"),
+            [1.0],
+            1.0,
+            distillation_weight=1.0,
+        )
+        train(model, *emoji_task().student, emoji_task().epochs, seed)
+        return on_test(student)
+
+    return run
 
 
 REGIMES = (
@@ -219,11 +235,13 @@ REGIMES = (
     Regime("vendor_unseen", "across", 1, other_vendor, reference=True),
     Regime(
         "vendor_unlabelled", "across", 2, unlabelled_vendor, "vendor_unseen", None,
-        note="domains: Twitter's pictures without labels, the teacher sees Google's; "
-        "alone is that teacher itself",
+        note="domains: Twitter's pictures without labels, the teacher sees Google's of "
+        "the same emoji; alone is that teacher itself",
     ),
     Regime(
-        "features_of_subgroups", "across", 1, other_task, "pictures_alone",
-        "kd_by_pictures", note="tasks: the teacher knows 99 subgroups, no group",
+        "features_of_subgroups", "across", 1,
+        other_task(functools.partial(keras_kd.FeatureDistillation, "mse")),
+        "pictures_alone", "kd_by_pictures",
+        note="tasks: the teacher knows 99 subgroups, no group",
     ),
 )  # fmt: skip

@@ -1,10 +1,9 @@
-"""Regimes with the whole task: ensembles, oneself, peers, phases, two momenta."""
+"""Regimes with the whole task: ensembles, peers, phases, two momenta."""
 
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 import keras_kd
 from benchmarks.methods import BATCH, TEACHER_WIDTHS, convnet, train
@@ -13,12 +12,7 @@ from keras_kd import losses, recipes, teachers
 from keras_kd.data import (
     CurriculumBatches,
     LinearPacing,
-    OverlappingBatches,
-    SameClassBatches,
-    ShuffledBatches,
-    Views,
     difficulty,
-    without_sample_ids,
 )
 
 
@@ -70,6 +64,51 @@ def several(make_loss: Any, **ensemble: Any) -> Any:
     return run
 
 
+def by_validation(setup: Setup, seed: int, folder: Path) -> float:
+    """The three teachers, each by its odds of being right on the validation images."""
+    x, y = setup.task.validation
+    right = [
+        (t.predict(x, 500, verbose=0).argmax(-1) == y).mean() for t in setup.teachers
+    ]
+    odds = [float(r / (1 - r)) for r in right]
+    run = several(
+        lambda: keras_kd.LogitsDistillation(4.0), temperature=4.0, weights=odds
+    )
+    return float(run(setup, seed, folder))
+
+
+def features_by_confidence(setup: Setup, seed: int, folder: Path) -> float:
+    """CA-MKD as published: logits, and features as far as a classifier can use them."""
+    student = setup.student()
+    names = [f"feature_{place}" for place in range(3)]
+    inputs = {name: keras.Input((TEACHER_WIDTHS[-1],), name=name) for name in names}
+    inputs_of, members = {"image": setup.x}, []
+    for name, teacher in zip(names, setup.teachers, strict=True):
+        embedding = teacher.get_layer("embedding").output
+        body = keras.Model(teacher.input, embedding)
+        inputs_of[name] = body.predict(setup.x, 500, verbose=0)
+        # What is left of a teacher whose features are computed once.
+        x = keras.layers.Identity(name="embedding")(inputs[name])
+        head = keras.layers.Dense(10, name="logits")
+        members.append(keras.Model(inputs, head(x)))
+        head.set_weights(teacher.get_layer("logits").get_weights())
+    model = keras_kd.Distiller(
+        teachers.Ensemble(members),
+        student,
+        [
+            losses.ConfidenceWeightedDistillation(3, 4.0),
+            losses.ConfidenceWeightedFeatures(3, "embedding", "embedding", "logits"),
+        ],
+        [1 / 3, 50 / 3],
+        student_loss_weight=1.0,
+        distillation_weight=1.0,
+        teacher_inputs=lambda x: {name: x[name] for name in names},
+        student_inputs=image,
+    )
+    train(model, inputs_of, setup.y, setup.epochs, seed)
+    return setup.test(student)
+
+
 def specialists(setup: Setup, seed: int, folder: Path) -> float:
     """Two teachers of five classes each, one student of ten."""
     student = setup.student()
@@ -93,133 +132,6 @@ def specialists(setup: Setup, seed: int, folder: Path) -> float:
     )  # fmt: skip
     train(model, inputs, setup.y, setup.epochs, seed)
     return setup.test(student)
-
-
-def born_again(temperature: float, task_weight: float) -> Any:
-    """Return generation 1, beside generation 0."""
-
-    def distil(teacher: keras.Model, student: keras.Model) -> keras_kd.Distiller:
-        return keras_kd.Distiller(
-            teacher,
-            student,
-            keras_kd.LogitsDistillation(temperature),
-            student_loss_weight=task_weight,
-        )
-
-    def run(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
-        stages = recipes.born_again(
-            setup.student,
-            setup.training(seed=seed),
-            directory=folder,
-            generations=1,
-            distil=distil,
-            verbose=0,
-        )
-        first, second = (setup.test(stage.student) for stage in stages)
-        return {"test": second, "generation 0": first}
-
-    return run
-
-
-def own(make_loss: Any, weight: float = 1.0) -> Any:
-    """Return a student that learns from itself, by a loss without a teacher."""
-
-    def run(setup: Setup, seed: int, folder: Path) -> float:
-        student = setup.student()
-        model = keras_kd.Distiller(
-            None, student, make_loss(), [weight], 1.0, distillation_weight=1.0
-        )
-        train(model, setup.x, setup.y, setup.epochs, seed)
-        return setup.test(student)
-
-    return run
-
-
-def batched(make_data: Any, make_loss: Any, weight: float, epochs: float = 1.0) -> Any:
-    """Return a student that learns from itself on batches of a special kind."""
-
-    def run(setup: Setup, seed: int, folder: Path) -> float:
-        student = setup.student()
-        count = round(epochs * setup.epochs)
-        batches = make_data(setup.x, setup.y, seed)
-        model: Any = student
-        if make_loss is not None:
-            model = keras_kd.Distiller(
-                None,
-                student,
-                make_loss(),
-                [weight],
-                1.0,
-                distillation_weight=1.0,
-                student_inputs=without_sample_ids,
-            )
-        steps = count * len(batches)
-        schedule = keras.optimizers.schedules.CosineDecay(5e-3, steps)
-        model.compile(keras.optimizers.Adam(schedule), CROSSENTROPY)
-        keras.utils.set_random_seed(seed)
-        model.fit(batches, epochs=count, shuffle=False, verbose=0)
-        return setup.test(student)
-
-    return run
-
-
-def shifted(x: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Return the images shifted by up to two pixels, half of them mirrored."""
-    padded = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    size = x.shape[1]
-    made = np.empty_like(x)
-    for place, picture in enumerate(padded):
-        top, left = random.integers(0, 5, 2)
-        piece = picture[top : top + size, left : left + size]
-        made[place] = piece[:, ::-1] if random.random() < 0.5 else piece
-    return made
-
-
-def moving_average(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
-    """The mean teacher; the averaged model is what is used in the end."""
-    student = setup.student()
-    teacher = teachers.MovingAverage(student, 0.99)
-    model = keras_kd.Distiller(
-        teacher, student, keras_kd.LogitsDistillation(1.0), [1.0], 1.0,
-        distillation_weight=1.0,
-    )  # fmt: skip
-    train(model, setup.x, setup.y, setup.epochs, seed)
-    return {"test": setup.test(teacher.model), "student": setup.test(student)}
-
-
-def earlier_self(setup: Setup, seed: int, folder: Path) -> float:
-    """PS-KD: the student's last epoch teaches, ever more of the target."""
-    student = setup.student()
-    steps = setup.epochs * -(-len(setup.y) // BATCH)
-    model = keras_kd.Distiller(
-        teachers.EarlierSelf(student),
-        student,
-        keras_kd.LogitsDistillation(1.0, "categorical_crossentropy"),
-        student_loss_weight=keras.optimizers.schedules.PolynomialDecay(1.0, steps, 0.2),
-    )
-    schedule = keras.optimizers.schedules.CosineDecay(5e-3, steps)
-    model.compile(keras.optimizers.Adam(schedule), CROSSENTROPY)
-    keras.utils.set_random_seed(seed)
-    model.fit(
-        setup.x,
-        setup.y,
-        batch_size=BATCH,
-        epochs=setup.epochs,
-        verbose=0,
-        callbacks=[keras_kd.callbacks.RefreshTeacher()],
-    )
-    return setup.test(student)
-
-
-def snapshots(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
-    """Three cycles of one model, and a student by their ensemble."""
-    stages = recipes.snapshots(
-        setup.student, setup.training(seed=seed), directory=folder, verbose=0
-    )
-    return {
-        "test": setup.test(stages[-1].student),
-        "last snapshot": setup.test(stages[-2].student),
-    }
 
 
 def online(make_loss: Any, branched: bool = False) -> Any:
@@ -279,28 +191,34 @@ def curriculum(setup: Setup, seed: int, folder: Path) -> float:
     return setup.test(student)
 
 
-def cooling(setup: Setup, seed: int, folder: Path) -> float:
-    """Plain distillation whose temperature falls from 8 to 1, epoch by epoch."""
-    student = setup.student()
-    loss = keras_kd.LogitsDistillation(8.0)
-    model = keras_kd.Distiller(
-        lambda x: x["said"], student, loss, [0.9], 0.1, distillation_weight=1.0,
-        student_inputs=image,
-    )  # fmt: skip
-    setup.compile(setup.epochs)(model)
-    keras.utils.set_random_seed(seed)
-    falling = keras_kd.callbacks.EpochSchedule(
-        "temperature", lambda epoch, logs: 8.0 - 7.0 * epoch / setup.epochs, loss=loss
-    )
-    model.fit(
-        {"image": setup.x, "said": setup.answers[0]},
-        setup.y,
-        batch_size=BATCH,
-        epochs=setup.epochs,
-        verbose=0,
-        callbacks=[falling],
-    )
-    return setup.test(student)
+def scheduled(name: str, first: float, last: float) -> Any:
+    """Return plain distillation with a number that falls from epoch to epoch."""
+
+    def run(setup: Setup, seed: int, folder: Path) -> float:
+        student = setup.student()
+        loss = keras_kd.LogitsDistillation(4.0)
+        model = keras_kd.Distiller(
+            lambda x: x["said"], student, loss, [0.9], 0.1, distillation_weight=1.0,
+            student_inputs=image,
+        )  # fmt: skip
+        setup.compile(setup.epochs)(model)
+        keras.utils.set_random_seed(seed)
+        falling = keras_kd.callbacks.EpochSchedule(
+            name,
+            lambda epoch, logs: first + (last - first) * epoch / setup.epochs,
+            loss=loss if name == "temperature" else None,
+        )
+        model.fit(
+            {"image": setup.x, "said": setup.answers[0]},
+            setup.y,
+            batch_size=BATCH,
+            epochs=setup.epochs,
+            verbose=0,
+            callbacks=[falling],
+        )
+        return setup.test(student)
+
+    return run
 
 
 def stage_wise(setup: Setup, seed: int, folder: Path) -> float:
@@ -359,14 +277,14 @@ def assistants(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     }
 
 
-def by_momentum(make_optimizer: Any) -> Any:
+def by_momentum(make_optimizer: Any, rate: float) -> Any:
     """Return plain distillation by stochastic gradient descent of some kind."""
 
     def run(setup: Setup, seed: int, folder: Path) -> float:
         student = setup.student()
         model = kd(lambda x: x["said"], student, student_inputs=image)
         steps = setup.epochs * -(-len(setup.y) // BATCH)
-        schedule = keras.optimizers.schedules.CosineDecay(0.05, steps)
+        schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
         model.compile(make_optimizer(schedule), CROSSENTROPY)
         keras.utils.set_random_seed(seed)
         model.fit(
@@ -379,10 +297,6 @@ def by_momentum(make_optimizer: Any) -> Any:
         return setup.test(student)
 
     return run
-
-
-def _views(x: Any, y: Any, seed: int) -> Any:
-    return Views(x, y, BATCH, shifted, seed=seed)
 
 
 REGIMES = (
@@ -399,7 +313,16 @@ REGIMES = (
     Regime(
         "ensemble_of_3", "ensembles", 1,
         several(lambda: keras_kd.LogitsDistillation(4.0), temperature=4.0),
-        note="to be compared with the best of kd, kd_teacher_1 and kd_teacher_2",
+        note="mean of probabilities",
+    ),
+    Regime(
+        "ensemble_of_logits", "ensembles", 1,
+        several(lambda: keras_kd.LogitsDistillation(4.0), combine="logits"),
+        note="mean of logits",
+    ),
+    Regime(
+        "ensemble_by_weights", "ensembles", 1, by_validation,
+        note="fixed weights, by how far a teacher is right on the validation images",
     ),
     Regime(
         "ensemble_by_entropy", "ensembles", 1,
@@ -413,103 +336,64 @@ REGIMES = (
         note="CA-MKD on logits",
     ),
     Regime(
+        "features_by_confidence", "ensembles", 1, features_by_confidence,
+        note="CA-MKD on logits and features",
+    ),
+    Regime(
         "teacher_dropping", "ensembles", 1,
         several(lambda: losses.TeacherDroppingDistillation(3, 4.0)),
     ),
     Regime("two_specialists", "ensembles", 1, specialists),
     Regime(
-        "born_again", "oneself", 2, born_again(1.0, 0.5), "alone_x2", "kd_x2",
-        note="as published: temperature 1, half of it labels",
-    ),
-    Regime(
-        "born_again_soft", "oneself", 2, born_again(4.0, 0.1), "alone_x2", "kd_x2",
-        note="temperature 4, a tenth of it labels",
-    ),
-    Regime(
-        "born_again_unlabelled", "oneself", 2, born_again(4.0, 0.0), "alone_x2",
-        "kd_x2", note="temperature 4, no labels for generation 1",
-    ),
-    Regime(
-        "own_exits", "oneself", 1,
-        own(lambda: losses.ExitDistillation(["stage_0", "stage_1", "stage_2"])),
-        note="BYOT",
-    ),
-    Regime("moving_average", "oneself", 1, moving_average),
-    Regime("earlier_self", "oneself", 1, earlier_self, note="PS-KD"),
-    Regime(
-        "last_batch", "oneself", 1,
-        batched(
-            lambda x, y, seed: OverlappingBatches(x, y, BATCH, seed=seed),
-            lambda: losses.LastBatchDistillation(BATCH), 2.0, 0.5,
-        ),
-        note="DLB; ten epochs, whose batches show each image twice",
-    ),
-    Regime(
-        "same_class", "oneself", 1,
-        batched(
-            lambda x, y, seed: SameClassBatches(x, y, BATCH, seed=seed),
-            losses.SameClassDistillation, 1.0,
-        ),
-        note="CS-KD",
-    ),
-    Regime(
-        "virtual_teacher", "oneself", 1,
-        own(losses.VirtualTeacherDistillation, 0.1), note="Tf-KD, weight 0.1",
-    ),
-    Regime(
-        "snapshots", "oneself", 4, snapshots, "alone_x4", "kd_x4",
-        note="three cycles and the student",
-    ),
-    Regime(
-        "alone_augmented", "reference", 1,
-        batched(
-            lambda x, y, seed: ShuffledBatches(
-                x, y, BATCH, seed=seed, augment=shifted
-            ),
-            None, 0.0,
-        ),
-        reference=True,
-    ),
-    Regime(
-        "two_views", "oneself", 1,
-        batched(_views, losses.ViewAgreementDistillation, 1.0, 0.5),
-        alone="alone_augmented",
-        note="ten epochs of two augmented views; alone is augmented too",
-    ),
-    Regime(
-        "mutual_learning", "peers", 2, online(losses.MutualDistillation), "alone", "kd",
-        note="two equal students; beside one alone, which costs half",
+        "mutual_learning", "peers", 2, online(losses.MutualDistillation), "alone_x2",
+        "kd_x2",
+        note="two equal students",
     ),
     Regime(
         "collaborative", "peers", 2, online(losses.CollaborativeDistillation),
-        "alone", "kd", note="KDCL",
+        "alone_x2", "kd_x2", note="KDCL",
     ),
     Regime(
         "gated_branches", "peers", 1.5,
-        online(lambda: losses.GatedEnsembleDistillation("trunk"), True), "alone", "kd",
-        note="ONE, two branches from the second stage on; cost estimated",
+        online(lambda: losses.GatedEnsembleDistillation("trunk"), True), "alone_x2",
+        "kd_x2", note="ONE, two branches from the second stage on",
     ),
     Regime(
-        "co_trained_teacher", "peers", 5, co_trained, "alone", "kd",
+        "co_trained_teacher", "peers", 5, co_trained, "alone_x4", "kd_x4",
         note="the teacher sees the student's 4,000 images only",
     ),
     Regime("curriculum", "phases", 1, curriculum),
-    Regime("cooling_temperature", "phases", 1, cooling),
+    Regime(
+        "cooling_temperature", "phases", 1, scheduled("temperature", 8.0, 1.0),
+        note="from 8 to 1",
+    ),
+    Regime(
+        "falling_weight", "phases", 1, scheduled("distillation_weight", 1.8, 0.2),
+        note="weight of the teacher from 1.8 to 0.2",
+    ),
     Regime("stage_wise", "phases", 1, stage_wise),
     Regime("growing_student", "phases", 1, grow),
     Regime(
-        "assistant_chain", "phases", 3, assistants, "alone_x2", "kd_x2",
-        note="the assistant costs twice the student; beside twice the epochs",
+        "assistant_chain", "phases", 3.2, assistants, "alone_x4", "kd_x4",
+        note="an assistant 1.5 times as wide, then the student",
     ),
-    Regime(
-        "kd_momentum", "reference", 1,
-        by_momentum(lambda rate: keras.optimizers.SGD(rate, momentum=0.9)),
-        reference=True,
-    ),
-    Regime(
-        "dot", "two momenta", 1,
-        by_momentum(keras_kd.optimizers.DistillationOriented),
-        taught="kd_momentum",
-        note="both by SGD at 0.05 with momentum 0.9",
+    *(
+        regime
+        for name, rate in (("", 0.05), ("_slow", 0.0125))
+        for regime in (
+            Regime(
+                f"kd_momentum{name}", "reference", 1,
+                by_momentum(
+                    lambda r: keras.optimizers.SGD(r, momentum=0.9), rate
+                ),
+                reference=True,
+            ),
+            Regime(
+                f"dot{name}", "two momenta", 1,
+                by_momentum(keras_kd.optimizers.DistillationOriented, rate),
+                None, f"kd_momentum{name}",
+                note=f"both at a rate of {rate}, with momentum 0.9",
+            ),
+        )
     ),
 )  # fmt: skip

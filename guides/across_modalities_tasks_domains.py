@@ -66,8 +66,8 @@ def accuracy(model, x, y):
 # and column, sixteen numbers, and only 60 of its images have a label. In training
 # both are at hand, so the batch carries both, and `teacher_inputs=` and
 # `student_inputs=` hand each its own. The teacher's answers need no label. (The same
-# lines teach a model of pictures by one of texts, or one of sound by one of labels:
-# `python -m benchmarks.regimes` does it with emoji and their names.)
+# lines teach a model of pictures or of sounds by a reader of their names: see
+# `pictures_words_and_sounds.py`, on real ones.)
 
 
 # %%
@@ -128,9 +128,9 @@ print("student taught", accuracy(student, x_test, parity_test))
 # ## Domains: the student's images have no labels
 #
 # A new camera shows digits inverted, darker, and with noise. The teacher fails on its
-# images, but the same digits were taken by both cameras: the teacher sees the old
-# image, the student the new one. No label is used; the task has no weight and no
-# loss.
+# images, but these are paired: both cameras took the same digits, and the teacher sees
+# the old image, the student the new one. No label is used; the task has no weight and
+# no loss.
 
 # %%
 random = np.random.default_rng(0)

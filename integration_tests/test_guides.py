@@ -21,6 +21,8 @@ NOTEBOOKS = sorted((ROOT / "guides").glob("*.ipynb"))
 # What the demo shows with more seeds is the same; one is enough to see that it runs.
 ARGUMENTS = {"demo": ["--seeds", "1"]}
 SECONDS = 600
+# These fetch their data from package registries, by these programs.
+WITH_DATA = {"pictures_words_and_sounds": ("benchmarks.emoji", "benchmarks.prompts")}
 
 
 def backends_for(position: int) -> tuple[str, ...]:
@@ -37,7 +39,12 @@ def backends_for(position: int) -> tuple[str, ...]:
 
 
 RUNS = [
-    pytest.param(guide, backend, id=f"{guide.stem}-{backend}")
+    pytest.param(
+        guide,
+        backend,
+        id=f"{guide.stem}-{backend}",
+        marks=[pytest.mark.data] if guide.stem in WITH_DATA else [],
+    )
     for position, guide in enumerate(GUIDES)
     for backend in backends_for(position)
 ]
@@ -46,6 +53,13 @@ RUNS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("guide", "backend"), RUNS)
 def test_guide_runs(guide, backend, tmp_path):
+    for program in WITH_DATA.get(guide.stem, ()):
+        fetched = subprocess.run(
+            [sys.executable, "-m", program], cwd=ROOT, capture_output=True, text=True
+        )
+        if "must be at hand" in fetched.stderr:
+            pytest.skip(f"no registry of packages can be reached: {fetched.stderr}")
+        assert fetched.returncode == 0, fetched.stderr
     done = subprocess.run(
         [sys.executable, str(guide), *ARGUMENTS.get(guide.stem, [])],
         # A guide may write files; those do not belong in the repository.
