@@ -116,25 +116,10 @@ def pate(
     Their ε depends on the votes and is smaller, but has to be kept secret itself; here
     it is the bound for any votes.
     """
-    check_count("num_teachers", num_teachers, 2)
     check_count("classes", classes, 2)
     check_noise(noise, scale, threshold, threshold_scale)
     rows = _private_rows(training)
-    if rows < num_teachers:
-        raise ValueError(
-            "`num_teachers` must be no larger than the number of private examples. "
-            f"Received: num_teachers={num_teachers}, for {rows} examples."
-        )
-    if threshold is None and threshold_scale is not None:
-        raise ValueError(
-            "`threshold_scale` must be given together with `threshold`. Received: "
-            f"threshold_scale={threshold_scale!r} alone."
-        )
-    if threshold is not None and threshold > num_teachers:
-        raise ValueError(
-            "`threshold` must be a number of votes, at most `num_teachers`. "
-            f"Received: threshold={threshold}, with {num_teachers} teachers."
-        )
+    _check_teachers(num_teachers, rows, threshold, threshold_scale)
     spent = partial(
         privacy_spent,
         noise=noise,
@@ -145,34 +130,18 @@ def pate(
     )
     # Before the first hour of training: is the accountant there, are the numbers?
     spent(0)
-    if delta >= 1 / rows:
-        raise ValueError(
-            "`delta` must be below 1 / the number of private examples: with that "
-            "probability all may be given away. "
-            f"Received: delta={delta}, for {rows} examples."
-        )
+    _check_delta(delta, rows)
     for argument, build in (
         ("build_teacher", build_teacher),
         ("build_student", build_student),
     ):
-        check_build(argument, build)
-        _, logits = answers_of(build, public, argument)
-        if logits != classes:
-            raise ValueError(
-                f"`{argument}` must return a model with one logit for each of `classes`"
-                f". Received: classes={classes}, and a model with {logits} logits."
-            )
+        _check_model(argument, build, public, classes)
     run = Run(directory, "pate", {"num_teachers": num_teachers}, verbose=verbose)
     order = np.random.default_rng(training.seed).permutation(rows)
-    teachers = []
-    for number, part in enumerate(np.array_split(order, num_teachers)):
-        own = replace(
-            training,
-            x=rows_of(training.x, part),
-            y=rows_of(training.y, part),
-            sample_weight=rows_of(training.sample_weight, part),
-        )
-        teachers.append(run.stage(f"teacher_{number}", build_teacher, own).student)
+    teachers = [
+        run.stage(f"teacher_{number}", build_teacher, _part_of(training, part)).student
+        for number, part in enumerate(np.array_split(order, num_teachers))
+    ]
 
     def vote() -> dict[str, np.ndarray]:
         if run.path("student").exists():
@@ -238,3 +207,53 @@ def _private_rows(training: Training) -> int:
             f"{type(training.y).__name__}."
         )
     return len(keras.tree.flatten(training.x)[0])
+
+
+def _check_teachers(
+    num_teachers: Any, rows: int, threshold: Any, threshold_scale: Any
+) -> None:
+    check_count("num_teachers", num_teachers, 2)
+    if rows < num_teachers:
+        raise ValueError(
+            "`num_teachers` must be no larger than the number of private examples. "
+            f"Received: num_teachers={num_teachers}, for {rows} examples."
+        )
+    if threshold is None and threshold_scale is not None:
+        raise ValueError(
+            "`threshold_scale` must be given together with `threshold`. Received: "
+            f"threshold_scale={threshold_scale!r} alone."
+        )
+    if threshold is not None and threshold > num_teachers:
+        raise ValueError(
+            "`threshold` must be a number of votes, at most `num_teachers`. "
+            f"Received: threshold={threshold}, with {num_teachers} teachers."
+        )
+
+
+def _check_delta(delta: float, rows: int) -> None:
+    if delta >= 1 / rows:
+        raise ValueError(
+            "`delta` must be below 1 / the number of private examples: with that "
+            "probability all may be given away. "
+            f"Received: delta={delta}, for {rows} examples."
+        )
+
+
+def _check_model(argument: str, build: Any, public: Any, classes: int) -> None:
+    check_build(argument, build)
+    _, logits = answers_of(build, public, argument)
+    if logits != classes:
+        raise ValueError(
+            f"`{argument}` must return a model with one logit for each of `classes`. "
+            f"Received: classes={classes}, and a model with {logits} logits."
+        )
+
+
+def _part_of(training: Training, rows: np.ndarray) -> Training:
+    """Return the training of one teacher, on some of the private examples."""
+    return replace(
+        training,
+        x=rows_of(training.x, rows),
+        y=rows_of(training.y, rows),
+        sample_weight=rows_of(training.sample_weight, rows),
+    )
