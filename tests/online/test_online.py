@@ -10,6 +10,7 @@ from keras_kd.teachers import BranchedStudent, PeerGroup
 from tests.gradients import value_and_gradient
 from tests.training.helpers import (
     CROSSENTROPY,
+    Subclassed,
     assert_same,
     classifier,
     copy_of,
@@ -344,23 +345,10 @@ def test_peers_that_share_a_layer():
     assert PeerGroup([first, second]).built
 
 
-@keras.saving.register_keras_serializable(package="keras_kd_tests")
-class OwnClass(keras.Model):
-    """Two of it have variables of the same paths."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.hidden = keras.layers.Dense(5, "tanh", name="hidden")
-        self.logits = keras.layers.Dense(3, name="logits")
-
-    def call(self, x):
-        return self.logits(self.hidden(x))
-
-
 def test_peers_of_one_class_are_saved_and_go_on(tmp_path):
     """Where torch clears one peer's gradients only, the other's add up."""
     x, y = data()
-    distiller = group_distiller([OwnClass(), OwnClass()])
+    distiller = group_distiller([Subclassed(), Subclassed()])
     fit_steps(distiller, x, y, steps=2, shuffle=False)
     distiller.save(tmp_path / "d.keras")
     loaded = keras.saving.load_model(tmp_path / "d.keras")

@@ -6,6 +6,7 @@ import pytest
 
 import keras_kd
 from tests.training.helpers import (
+    KeptWeights,
     assert_same,
     classifier,
     compiled,
@@ -15,17 +16,11 @@ from tests.training.helpers import (
 )
 
 
-class Weights(keras.callbacks.Callback):
-    """Keeps the student's and the teacher's weights after each step."""
-
-    def __init__(self):
-        super().__init__()
-        self.student, self.teacher = [], []
+class Weights(KeptWeights):
+    """Keeps the student's and the teacher's weights after each epoch, of one step."""
 
     def on_epoch_end(self, epoch, logs=None):
-        distiller = self.model
-        self.student.append(values_of(distiller.student.weights))
-        self.teacher.append(values_of(distiller.teacher.model.weights))
+        self.keep()
 
 
 def normalized(name="student"):

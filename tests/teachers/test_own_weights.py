@@ -8,6 +8,8 @@ import keras_kd
 from keras_kd.teachers import EarlierSelf, Ensemble, MovingAverage, Specialists
 from tests.teachers.test_moving_average import averages, distiller_of
 from tests.training.helpers import (
+    KeptWeights,
+    Subclassed,
     assert_same,
     classifier,
     compiled,
@@ -20,36 +22,17 @@ SGD = keras.optimizers.SGD
 X, Y = data()
 
 
-@keras.saving.register_keras_serializable(package="keras_kd_tests")
-class Subclassed(keras.Model):
-    """A model of a class of one's own: two of it have variables of the same paths."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.hidden = keras.layers.Dense(5, "tanh", name="hidden")
-        self.logits = keras.layers.Dense(3, name="logits")
-
-    def call(self, x):
-        return self.logits(self.hidden(x))
-
-
 def subclassed():
     model = Subclassed()
     model(X)
     return model
 
 
-class EveryStep(keras.callbacks.Callback):
+class EveryStep(KeptWeights):
     """Keeps the student's and the teacher's weights after each step."""
 
-    def __init__(self):
-        super().__init__()
-        self.student, self.teacher = [], []
-
     def on_train_batch_end(self, batch, logs=None):
-        distiller = self.model
-        self.student.append(values_of(distiller.student.weights))
-        self.teacher.append(values_of(distiller.teacher.model.weights))
+        self.keep()
 
     def updates(self, start):
         """Return the places of the steps that have changed the student."""

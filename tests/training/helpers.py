@@ -156,3 +156,31 @@ class EachStep(keras.callbacks.Callback):
         """Return the value of `key` at each step."""
         sums = [mean[key] * (n + 1) for n, mean in enumerate(self.means)]
         return np.diff([0.0, *sums])
+
+
+@keras.saving.register_keras_serializable(package="keras_kd_tests")
+class Subclassed(keras.Model):
+    """A model of a class of one's own: two of it have variables of the same paths."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.hidden = keras.layers.Dense(5, "tanh", name="hidden")
+        self.logits = keras.layers.Dense(CLASSES, name="logits")
+
+    def call(self, x: Any) -> Any:
+        return self.logits(self.hidden(x))
+
+
+class KeptWeights(keras.callbacks.Callback):
+    """Keeps the student's and the teacher's weights, whenever a subclass says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.student: list[list[np.ndarray]] = []
+        self.teacher: list[list[np.ndarray]] = []
+
+    def keep(self) -> None:
+        """Keep those of this moment."""
+        distiller = self.model
+        self.student.append(values_of(distiller.student.weights))
+        self.teacher.append(values_of(distiller.teacher.model.weights))
