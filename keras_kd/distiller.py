@@ -25,7 +25,7 @@ from keras_kd.hyperparameters import (
     names_of,
     watch,
 )
-from keras_kd.taps import Recording, Tap, recording
+from keras_kd.signals.recording import Recording, reads_inside, recording
 from keras_kd.teachers.frozen import FrozenTeacher
 from keras_kd.teachers.moving_average import MovingAverage
 
@@ -392,8 +392,8 @@ class Distiller(
         built = self.optimizer is not None and self.optimizer.built
         count = self.optimizer.iterations if built else 0
         with self.open_step(batch, training=training, step=count, state=()) as step:
-            taps = any(isinstance(r, Tap) for r in self.objective.requests("student"))
-            if y_pred is None or taps:
+            wanted = self.objective.requests("student")
+            if y_pred is None or reads_inside(wanted, self.student, side="student"):
                 y_pred = self.run_student(x, training=training)
             else:
                 step.student = Recording(self.student, "student", output=y_pred)

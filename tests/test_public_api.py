@@ -17,6 +17,7 @@ MODULES = (
     "optimizers",
     "recipes",
     "schedules",
+    "signals",
     "teachers",
 )
 

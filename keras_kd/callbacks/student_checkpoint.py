@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_kd.layer_paths import find_layer
+from keras_kd.signals.layer_paths import find_layer
 from keras_kd.teachers.data_free import DataFreeStudent
 from keras_kd.teachers.peers import BranchedStudent, SeveralStudents
 

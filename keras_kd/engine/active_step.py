@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_kd.taps import Recording
+from keras_kd.signals.recording import Recording
 
 
 @dataclass

@@ -14,7 +14,7 @@ from keras_kd.hyperparameters import Schedule, check_scalar
 from keras_kd.losses.base import DistillationLoss, requests_in
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.stock import as_distillation_loss
-from keras_kd.taps import Recording
+from keras_kd.signals.recording import Recording
 
 
 class Objective:
@@ -192,7 +192,7 @@ def _fetch(loss: DistillationLoss, side: str, record: Recording | None) -> Any:
     if record is None:
         return None
     return keras.tree.map_structure(
-        lambda request: None if request is None else record.fetch(request), signals
+        lambda request: None if request is None else request.value(record), signals
     )
 
 

@@ -9,7 +9,9 @@ from keras import ops
 
 from keras_kd import hyperparameters
 from keras_kd.losses.context import StepContext
-from keras_kd.taps import Output, Tap
+from keras_kd.signals.base import Signal
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import as_signal
 
 
 class DistillationLoss:
@@ -20,10 +22,10 @@ class DistillationLoss:
     one forward pass of each side, and weighs, masks, averages and reports the values.
 
     To write a loss, override `call`. Override `teacher_signals` and `student_signals`
-    where it wants something else than the outputs: any structure of `Output` and
-    `Tap` objects, or None. Layers that it owns (projectors, memory banks) are created
-    in `build` and listed in `layers`; they train and are saved with the Distiller,
-    and are no part of the student. Numbers that may follow a schedule are
+    where it wants something else than the outputs: any structure of signals
+    (`keras_kd.signals`), or None. Layers that it owns (projectors, memory banks) are
+    created in `build` and listed in `layers`; they train and are saved with the
+    Distiller, and are no part of the student. Numbers that may follow a schedule are
     `keras_kd.Hyperparameter` attributes, read by `step.value(self, "name")`.
 
     A subclass written for `keras.distillation`, which overrides `compute_loss` and
@@ -69,11 +71,11 @@ class DistillationLoss:
         return bool(self.__dict__.get("_built", False))
 
     def teacher_signals(self) -> Any:
-        """Return the structure of `Output` and `Tap` objects wanted of the teacher."""
+        """Return the structure of signals wanted of the teacher."""
         return self._signal("teacher_layer_name")
 
     def student_signals(self) -> Any:
-        """Return the structure of `Output` and `Tap` objects wanted of the student."""
+        """Return the structure of signals wanted of the student."""
         return self._signal("student_layer_name")
 
     def _signal(self, argument: str) -> Any:
@@ -81,9 +83,7 @@ class DistillationLoss:
         address = getattr(self, argument)
         kept = self.__dict__.setdefault("_signals", {})
         if argument not in kept or kept[argument][0] is not address:
-            signal = Output() if address is None else address
-            if not isinstance(signal, (Tap, Output)):
-                signal = Tap(signal)
+            signal = Output() if address is None else as_signal(address)
             kept[argument] = (address, signal)
         return kept[argument][1]
 
@@ -103,8 +103,7 @@ class DistillationLoss:
         )
         for side, model, signals in sides:
             for request in requests_in(signals):
-                if isinstance(request, Tap):
-                    request.resolve(model, side=side)
+                request.bind(model, side=side)
 
     def build(self, teacher: Any, student: Any) -> None:
         """Check the shapes of the signals and create the layers of the loss.
@@ -224,7 +223,7 @@ class DistillationLoss:
 
 
 def requests_in(signals: Any) -> list[Any]:
-    """List the `Output` and `Tap` objects of a structure of signals."""
+    """List the signals of a structure of signals, without the None in it."""
     return [request for request in keras.tree.flatten(signals) if request is not None]
 
 
@@ -232,12 +231,12 @@ def address_config(address: Any, signal: Any) -> Any:
     """Return the JSON form of the address of a layer.
 
     Args:
-        address: What the user gave: a path, a layer, a `Tap`, or None.
-        signal: The tap made of it, which knows the path of a layer object.
+        address: What the user gave: a path, a layer, a signal, or None.
+        signal: The signal made of it, which knows the path of a layer object.
     """
     if isinstance(address, keras.layers.Layer):
         return signal.get_config()["layer"]
-    if isinstance(address, (Tap, Output)):
+    if isinstance(address, Signal):
         return keras.saving.serialize_keras_object(address)
     return address
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_kd import _backend
-from keras_kd.layer_paths import ends_of, find_layer
+from keras_kd.signals.layer_paths import ends_of, find_layer
 
 
 class SeveralStudents(keras.Model):

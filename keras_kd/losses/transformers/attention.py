@@ -6,13 +6,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.layer_paths import check_has_layers, walk
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.transformers.layer_map import evenly_spread
 from keras_kd.ops.probabilities import probabilities_kl_divergence
-from keras_kd.taps import Output, Tap
+from keras_kd.signals.base import Signal
+from keras_kd.signals.layer_paths import check_has_layers, walk
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import Tap
 
 _COMPARISONS = ("kl_divergence", "mse")
 _HEADS = ("auto", "paired", "averaged")
@@ -83,7 +85,7 @@ class AttentionDistillation(DistillationLoss):
         self.loss = loss
         if name is not None:
             self.name = name
-        self._taps: dict[str, list[Tap] | None] = {
+        self._taps: dict[str, list[Any] | None] = {
             "teacher": _taps(self.teacher_layers),
             "student": _taps(self.student_layers),
         }
@@ -189,7 +191,7 @@ class AttentionDistillation(DistillationLoss):
 def _as_list(argument: str, layers: Any) -> list[Any] | None:
     if layers is None:
         return None
-    if isinstance(layers, (str, keras.layers.Layer, Tap)):
+    if isinstance(layers, (str, keras.layers.Layer, Signal)):
         return [layers]
     if not layers:
         raise ValueError(
@@ -199,18 +201,20 @@ def _as_list(argument: str, layers: Any) -> list[Any] | None:
     return list(layers)
 
 
-def _taps(layers: list[Any] | None) -> list[Tap] | None:
+def _taps(layers: list[Any] | None) -> list[Any] | None:
     if layers is None:
         return None
     return [
         Tap(layer.layer, layer.call, "attention")
         if isinstance(layer, Tap)
+        else layer
+        if isinstance(layer, Signal)
         else Tap(layer, of="attention")
         for layer in layers
     ]
 
 
-def _addresses(layers: list[Any] | None, taps: list[Tap] | None) -> Any:
+def _addresses(layers: list[Any] | None, taps: list[Any] | None) -> Any:
     if layers is None or taps is None:
         return None
     return [address_config(*pair) for pair in zip(layers, taps, strict=True)]

@@ -7,13 +7,14 @@ import keras
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.layer_paths import check_has_layers, find_layer, walk
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.transformers.attention import is_attention
 from keras_kd.ops.attention_relations import attention_relation_kl_divergence
-from keras_kd.taps import Output, Tap
+from keras_kd.signals.layer_paths import check_has_layers, find_layer, walk
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import Tap
 
 _PARTS = ("query", "key", "value")
 
