@@ -17,6 +17,7 @@ import keras
 from keras import ops
 
 from keras_kd import _backend
+from keras_kd.signals.attention_layers import has_scores_argument
 from keras_kd.signals.base import Signal, Watched
 from keras_kd.signals.layer_paths import path_of
 
@@ -40,6 +41,7 @@ class Recording:
         output: What the model gave out, whatever its structure.
         calls: The recorded calls of each watched layer, by the id of the layer.
         weights: The values of watched weights, by the layer's id and the attribute.
+        attention: The probabilities of a call that is running, by the layer's id.
         wants_attention: The ids of the layers whose attention is recorded.
         first_batch: Whether this is the check of the first batch, which may warn.
     """
@@ -49,6 +51,7 @@ class Recording:
     output: Any = None
     calls: dict[int, list[Call]] = field(default_factory=dict)
     weights: dict[tuple[int, str | None], Any] = field(default_factory=dict)
+    attention: dict[int, Any] = field(default_factory=dict)
     wants_attention: frozenset[int] = frozenset()
     first_batch: bool = False
 
@@ -172,7 +175,11 @@ def _recording_class(plain: type) -> type:
             return output
 
         # Keeping name and module keeps messages, scopes and saved files as they were.
-        namespace = {"__call__": call_and_record, "__module__": plain.__module__}
+        namespace = {
+            **_backend.noting_attention(plain, _wants_note, _note_attention),
+            "__call__": call_and_record,
+            "__module__": plain.__module__,
+        }
         namespace["__qualname__"] = plain.__qualname__
         _recording_classes[plain] = type(plain)(plain.__name__, (plain,), namespace)
     return _recording_classes[plain]
@@ -185,19 +192,53 @@ def _run(
     if id(layer) not in record.wants_attention:
         output = plain.__call__(layer, *args, **kwargs)
         return Call(taken, output), output
-    asked = kwargs.pop("return_attention_scores", False)
-    output, attention = plain.__call__(
-        layer, *args, return_attention_scores=True, **kwargs
-    )
+    if has_scores_argument(layer):
+        output, attention = _with_scores(plain, layer, record, args, kwargs)
+    else:
+        output = plain.__call__(layer, *args, **kwargs)
+        attention = record.attention.pop(id(layer), None)
     if attention is None:
-        raise _backend.PlainError(
-            f"The attention probabilities of the {record.side}'s layer '{layer.name}' "
-            "cannot be had: flash attention does not form them. Build the layer with "
-            "`flash_attention=False`, or tap its output."
-        )
+        raise _no_attention(record, layer)
     # The mask tells which queries are padding, as it does for the layer's output.
-    _backend.attach_mask(attention, _backend.mask_of(output))
-    return Call(taken, output, attention), (output, attention) if asked else output
+    answer = output[0] if isinstance(output, tuple) else output
+    _backend.attach_mask(attention, _backend.mask_of(answer))
+    return Call(taken, output, attention), output
+
+
+def _with_scores(
+    plain: Any, layer: Any, record: Recording, args: Any, kwargs: Any
+) -> tuple[Any, Any]:
+    """Call an attention layer; return what the caller wants, and the probabilities."""
+    asked = kwargs.pop("return_attention_scores", False)
+    try:
+        result = plain.__call__(layer, *args, return_attention_scores=True, **kwargs)
+    except ValueError as error:
+        if "flash attention is enabled" in str(error):
+            raise _no_attention(record, layer) from error
+        raise
+    output, attention, *more = result  # a cache of keys and values, for KerasHub
+    wanted = [output, *([attention] if asked else []), *more]
+    return tuple(wanted) if len(wanted) > 1 else output, attention
+
+
+def _wants_note(layer: Any) -> bool:
+    sink = getattr(_active, "sink", None)
+    wanted = sink is not None and id(layer) in sink[0].wants_attention
+    return wanted and not has_scores_argument(layer)
+
+
+def _note_attention(layer: Any, attention: Any) -> None:
+    _active.sink[0].attention[id(layer)] = attention
+
+
+def _no_attention(record: Recording, layer: Any) -> _backend.PlainError:
+    return _backend.PlainError(
+        f"The attention probabilities of the {record.side}'s layer "
+        f"'{path_of(record.model, layer)}' cannot be had: it computes its output in "
+        "one fused operation (flash attention), which does not form them. Build the "
+        "layer with `flash_attention=False` where it has this argument, or compare the "
+        "queries, keys and values by `keras_kd.losses.AttentionRelationDistillation`."
+    )
 
 
 def _refuse_inner_trace(record: Recording, layer: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_kd.signals.attention_layers import may_give_attention
 from keras_kd.signals.base import Signal, Watched
 from keras_kd.signals.layer_signal import LayerSignal
 from keras_kd.signals.recording import Recording
@@ -23,8 +24,9 @@ class Tap(LayerSignal):
             counted from 0 (negative from the last). With None, the only call; where
             there are several, the first, with a warning.
         of: "output", "input" (the first argument of the call) or "attention" (the
-            attention probabilities of a `keras.layers.MultiHeadAttention`, of shape
-            `(batch, heads, queries, keys)`).
+            attention probabilities of a `keras.layers.MultiHeadAttention`, of a
+            subclass, or of a layer that takes `return_attention_scores` as it does;
+            of shape `(batch, heads, queries, keys)`).
 
     Raises:
         ValueError: If an argument is not one of these.
@@ -48,13 +50,14 @@ class Tap(LayerSignal):
         self.of = of
 
     def check_layer(self, layer: keras.layers.Layer, *, side: str) -> None:
-        kinds = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
-        if self.of == "attention" and not isinstance(layer, kinds):
+        if self.of == "attention" and not may_give_attention(layer):
             raise ValueError(
                 "Attention probabilities come from a `keras.layers.MultiHeadAttention` "
-                "or `keras.layers.GroupQueryAttention`, or a subclass that keeps "
-                f"their argument `return_attention_scores`. Received: the {side}'s "
-                f"layer '{layer.name}' of type {type(layer).__name__}."
+                "or `keras.layers.GroupQueryAttention`, a subclass, or a layer that "
+                "takes their argument `return_attention_scores`. Received: the "
+                f"{side}'s layer '{layer.name}' of type {type(layer).__name__}. Where "
+                "it attends, compare its queries, keys and values by "
+                "`keras_kd.losses.AttentionRelationDistillation`."
             )
 
     def watched(self, model: Any, *, side: str) -> Iterable[Watched]:
