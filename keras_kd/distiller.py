@@ -416,6 +416,12 @@ class Distiller(
             results = {k: v for k, v in results.items() if k not in hidden}
         return results
 
+    def export(
+        self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any
+    ) -> None:
+        """Export the student, with the arguments of `keras.Model.export`."""
+        self.student.export(filepath, format=format, **kwargs)
+
     # Fitting
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -127,6 +127,27 @@ def is_auto_named(layer: keras.layers.Layer) -> bool:
     return re.fullmatch(rf"{re.escape(stem)}(_\d+)?", layer.name) is not None
 
 
+def direction_of(model: keras.Model, monitor: str) -> str | None:
+    """Say whether a higher or a lower value of a logged metric is better.
+
+    Args:
+        model: A model whose metrics are built.
+        monitor: The name in the logs, with or without "val_".
+
+    Returns:
+        "max" or "min", as Keras's callbacks infer it from the compiled metrics; "min"
+        for a mean that the model itself keeps, as of its losses; None where unknown.
+    """
+    probe = keras.callbacks.EarlyStopping(monitor=monitor)
+    probe.set_model(model)
+    try:
+        probe._set_monitor_op()
+    except ValueError:
+        means = [m.name for m in model.metrics if isinstance(m, keras.metrics.Mean)]
+        return "min" if monitor.removeprefix("val_") in means else None
+    return "min" if probe.monitor_op is keras.ops.less else "max"
+
+
 def penalties(model: keras.Model) -> list[Any]:
     """List the regularisation and `add_loss` terms of a model as scalars.
 
