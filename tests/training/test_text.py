@@ -58,6 +58,7 @@ def test_text_says_what_can_be_done(text, make):
         fitted(make, TEXTS[text]())
 
 
+@pytest.mark.filterwarnings("ignore:The teacher .* had no weights")
 @pytest.mark.skipif(not ON_TENSORFLOW, reason="no tensor of text elsewhere")
 def test_the_way_out_is_open():
     """What the message proposes must train."""
