@@ -1,8 +1,16 @@
 """Methods: what a student learns from."""
 
 from keras_kd.losses import catalogue
+from keras_kd.losses.attention import (
+    AttentionDistillation,
+    AttentionRelationDistillation,
+    distilbert,
+    hidden_states,
+    tinybert,
+)
 from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.data_free import DataFreeDistillation
 from keras_kd.losses.divergence import Divergence
 from keras_kd.losses.features import (
     AttentionTransfer,
@@ -34,12 +42,12 @@ from keras_kd.losses.logits import (
     TeacherDroppingDistillation,
     TransformedTeacherMatching,
 )
-from keras_kd.losses.online import (
+from keras_kd.losses.peers import (
     CollaborativeDistillation,
-    DataFreeDistillation,
     GatedEnsembleDistillation,
     MutualDistillation,
 )
+from keras_kd.losses.ranking import MarginDistillation
 from keras_kd.losses.registry import Method, get, methods, register
 from keras_kd.losses.relations import (
     ContrastiveDistillation,
@@ -54,14 +62,6 @@ from keras_kd.losses.self_distillation import (
     SameClassDistillation,
     ViewAgreementDistillation,
     VirtualTeacherDistillation,
-)
-from keras_kd.losses.transformers import (
-    AttentionDistillation,
-    AttentionRelationDistillation,
-    MarginDistillation,
-    distilbert,
-    hidden_states,
-    tinybert,
 )
 
 catalogue.register_all()

@@ -7,6 +7,10 @@ Methods on features stand beside the task loss alone, as they were published.
 
 from typing import Any
 
+from keras_kd.losses.attention import (
+    AttentionDistillation,
+    AttentionRelationDistillation,
+)
 from keras_kd.losses.features import (
     AttentionTransfer,
     ChannelWiseDistillation,
@@ -33,6 +37,7 @@ from keras_kd.losses.logits import (
     RefinedLogitDistillation,
     TransformedTeacherMatching,
 )
+from keras_kd.losses.ranking import MarginDistillation
 from keras_kd.losses.registry import Method, register
 from keras_kd.losses.relations import (
     ContrastiveDistillation,
@@ -42,11 +47,6 @@ from keras_kd.losses.relations import (
     SimilarityPreserving,
 )
 from keras_kd.losses.self_distillation import VirtualTeacherDistillation
-from keras_kd.losses.transformers import (
-    AttentionDistillation,
-    AttentionRelationDistillation,
-    MarginDistillation,
-)
 
 
 def _logits(

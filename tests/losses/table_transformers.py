@@ -1,9 +1,7 @@
 """Rows for what is compared in transformers."""
 
-from keras_kd.losses.transformers import (
-    AttentionRelationDistillation,
-    MarginDistillation,
-)
+from keras_kd.losses.attention import AttentionRelationDistillation
+from keras_kd.losses.ranking import MarginDistillation
 from tests.losses import references_transformers as ref
 from tests.losses.row import Row
 
