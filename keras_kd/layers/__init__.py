@@ -4,7 +4,7 @@ from keras_kd.layers.attention_fusion import AttentionFusion
 from keras_kd.layers.classifier_exit import ClassifierExit
 from keras_kd.layers.embedding_memory import EmbeddingMemory
 from keras_kd.layers.frozen_copy import frozen_copy
-from keras_kd.layers.last_outputs import LastAnswers
+from keras_kd.layers.last_outputs import LastOutputs
 from keras_kd.layers.learned_temperature import LearnedTemperature
 from keras_kd.layers.orthogonal_projector import OrthogonalProjector
 from keras_kd.layers.projector import projector
@@ -16,7 +16,7 @@ __all__ = [
     "ChannelVariance",
     "ClassifierExit",
     "EmbeddingMemory",
-    "LastAnswers",
+    "LastOutputs",
     "LearnedTemperature",
     "NegativeMean",
     "OrthogonalProjector",

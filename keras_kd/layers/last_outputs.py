@@ -1,4 +1,4 @@
-"""The answers to the examples of the batch before."""
+"""The outputs for the examples of the batch before."""
 
 from typing import Any
 
@@ -7,29 +7,29 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class LastAnswers(keras.layers.Layer):
-    """Keeps the sample ids and the answers of one batch until the next.
+class LastOutputs(keras.layers.Layer):
+    """Keeps the sample ids and the outputs of one batch until the next.
 
     Under several replicas all of them read what the first one has stored.
 
     Args:
-        rows: Number of answers that are kept. Of a larger batch the last ones are, and
+        rows: Number of outputs that are kept. Of a larger batch the last ones are, and
             a smaller one leaves rows empty.
-        answer_shape: Shape of one answer, without the batch axis.
+        row_shape: Shape of one output, without the batch axis.
         **kwargs: Those of `keras.layers.Layer`.
 
     Example:
-    >>> last = LastAnswers(4, (2,))
+    >>> last = LastOutputs(4, (2,))
     >>> last.build()
     >>> last.update(np.array([5, 8]), np.ones((2, 2)), np.ones((2,)))
-    >>> answers, found = last.lookup(np.array([8, 9]))
+    >>> outputs, found = last.lookup(np.array([8, 9]))
     >>> [bool(f) for f in found]
     [True, False]
     """
 
-    def __init__(self, rows: int, answer_shape: Any, **kwargs: Any) -> None:
+    def __init__(self, rows: int, row_shape: Any, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.rows, self.answer_shape = rows, tuple(answer_shape)
+        self.rows, self.row_shape = rows, tuple(row_shape)
 
     def build(self, input_shape: Any = None) -> None:
         del input_shape
@@ -42,52 +42,52 @@ class LastAnswers(keras.layers.Layer):
             name="ids",
             **shared,
         )
-        self.answers = self.add_weight(
-            shape=(self.rows, *self.answer_shape),
+        self.outputs = self.add_weight(
+            shape=(self.rows, *self.row_shape),
             initializer="zeros",
-            name="answers",
+            name="outputs",
             **shared,
         )
         self.built = True
 
     def lookup(self, ids: Any) -> tuple[Any, Any]:
-        """Return the stored answers to some examples.
+        """Return the stored outputs for some examples.
 
         Args:
             ids: Integer tensor of shape `(batch,)`.
 
         Returns:
-            A pair: the answers, of shape `(batch, ...)`, and whether there was one, of
+            A pair: the outputs, of shape `(batch, ...)`, and whether there was one, of
             shape `(batch,)`. An id below 0 is never found.
         """
         ids = ops.expand_dims(ops.cast(ids, "int32"), 1)
         stored = ops.expand_dims(ops.convert_to_tensor(self.ids), 0)
         match = ops.logical_and(ops.equal(ids, stored), ids >= 0)
         row = ops.argmax(ops.cast(match, "int32"), axis=1)
-        answers = ops.take(ops.convert_to_tensor(self.answers), row, axis=0)
-        return answers, ops.any(match, axis=1)
+        outputs = ops.take(ops.convert_to_tensor(self.outputs), row, axis=0)
+        return outputs, ops.any(match, axis=1)
 
-    def update(self, ids: Any, answers: Any, kept: Any) -> None:
-        """Store the answers to a batch in the place of those before.
+    def update(self, ids: Any, outputs: Any, kept: Any) -> None:
+        """Store the outputs for a batch in place of those before.
 
         Args:
             ids: Integer tensor of shape `(batch,)`.
-            answers: Tensor of shape `(batch, ...)`.
+            outputs: Tensor of shape `(batch, ...)`.
             kept: Tensor of shape `(batch,)`, 0 for an example that is not stored.
         """
         ids = ops.where(ops.equal(kept, 0), -1, ops.cast(ids, "int32"))
-        answers = ops.stop_gradient(ops.cast(answers, "float32"))
+        outputs = ops.stop_gradient(ops.cast(outputs, "float32"))
         empty = ops.full((self.rows,), -1, dtype="int32")
-        blank = ops.zeros((self.rows, *self.answer_shape), dtype="float32")
+        blank = ops.zeros((self.rows, *self.row_shape), dtype="float32")
         ids = ops.concatenate([empty, ids], axis=0)[-self.rows :]
-        answers = ops.concatenate([blank, answers], axis=0)[-self.rows :]
+        outputs = ops.concatenate([blank, outputs], axis=0)[-self.rows :]
         # The size is lost where the batch's is unknown when the step is traced.
         self.ids.assign(ops.reshape(ids, (self.rows,)))
-        self.answers.assign(ops.reshape(answers, (self.rows, *self.answer_shape)))
+        self.outputs.assign(ops.reshape(outputs, (self.rows, *self.row_shape)))
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "rows": self.rows,
-            "answer_shape": list(self.answer_shape),
+            "row_shape": list(self.row_shape),
         }

@@ -1,12 +1,22 @@
 """Methods: what a student learns from."""
 
-from keras_kd.losses import catalogue
+from keras_kd.losses import (
+    attention,
+    data_free,
+    features,
+    logits,
+    peers,
+    ranking,
+    registry,
+    relations,
+    self_distillation,
+)
 from keras_kd.losses.attention import (
     AttentionDistillation,
     AttentionRelationDistillation,
-    distilbert,
-    hidden_states,
-    tinybert,
+    DistilBertDistillation,
+    HiddenStateDistillation,
+    TinyBertDistillation,
 )
 from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.context import StepContext
@@ -64,7 +74,17 @@ from keras_kd.losses.self_distillation import (
     VirtualTeacherDistillation,
 )
 
-catalogue.register_all()
+for _family in (
+    attention,
+    data_free,
+    features,
+    logits,
+    peers,
+    ranking,
+    relations,
+    self_distillation,
+):
+    registry.collect(_family)
 
 __all__ = [
     "AttentionDistillation",
@@ -81,12 +101,14 @@ __all__ = [
     "CurriculumTemperature",
     "DataFreeDistillation",
     "DecoupledDistillation",
+    "DistilBertDistillation",
     "DistillationLoss",
     "Divergence",
     "ExitDistillation",
     "FeatureDistillation",
     "GatedEnsembleDistillation",
     "HardLabelDistillation",
+    "HiddenStateDistillation",
     "InformationDistillation",
     "LastBatchDistillation",
     "LogitsDistillation",
@@ -110,14 +132,12 @@ __all__ = [
     "SimpleRecipeDistillation",
     "StepContext",
     "TeacherDroppingDistillation",
+    "TinyBertDistillation",
     "TransformedTeacherMatching",
     "VariationalInformation",
     "ViewAgreementDistillation",
     "VirtualTeacherDistillation",
-    "distilbert",
     "get",
-    "hidden_states",
     "methods",
     "register",
-    "tinybert",
 ]

@@ -41,7 +41,7 @@ from keras_kd.ops.information import (
     mutual_information,
 )
 from keras_kd.ops.kept_teachers import kept_teachers
-from keras_kd.ops.pairs import partner_indices, partner_kl_divergence
+from keras_kd.ops.pairs import pair_indices, pair_kl_divergence
 from keras_kd.ops.probabilities import probabilities_kl_divergence
 from keras_kd.ops.relations import (
     correlation_congruence,
@@ -90,8 +90,8 @@ __all__ = [
     "neuron_selectivity_distance",
     "normalized_crossentropy",
     "partial_squared_distance",
-    "partner_indices",
-    "partner_kl_divergence",
+    "pair_indices",
+    "pair_kl_divergence",
     "pearson_correlation",
     "probabilistic_divergence",
     "probabilities_kl_divergence",

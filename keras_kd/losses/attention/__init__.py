@@ -4,16 +4,14 @@ from keras_kd.losses.attention.attention_distillation import AttentionDistillati
 from keras_kd.losses.attention.attention_relation_distillation import (
     AttentionRelationDistillation,
 )
-from keras_kd.losses.attention.compositions import (
-    distilbert,
-    hidden_states,
-    tinybert,
-)
+from keras_kd.losses.attention.distil_bert_distillation import DistilBertDistillation
+from keras_kd.losses.attention.hidden_state_distillation import HiddenStateDistillation
+from keras_kd.losses.attention.tiny_bert_distillation import TinyBertDistillation
 
 __all__ = [
     "AttentionDistillation",
     "AttentionRelationDistillation",
-    "distilbert",
-    "hidden_states",
-    "tinybert",
+    "DistilBertDistillation",
+    "HiddenStateDistillation",
+    "TinyBertDistillation",
 ]

@@ -11,6 +11,7 @@ from keras_kd.losses.attention.layer_map import evenly_spread
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_finite
+from keras_kd.losses.registry import Method
 from keras_kd.ops.probabilities import probabilities_kl_divergence
 from keras_kd.taps import Output, Tap
 
@@ -184,6 +185,19 @@ class AttentionDistillation(DistillationLoss):
             "heads": self.heads,
             "loss": self.loss,
         }
+
+
+METHODS = (
+    Method(
+        "attention",
+        AttentionDistillation,
+        paper="Jiao et al., 2020, TinyBERT, arXiv:1909.10351",
+        signals="attention",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="Transformers over the same tokens.",
+    ),
+)
 
 
 def _as_list(argument: str, layers: Any) -> list[Any] | None:

@@ -12,6 +12,7 @@ from keras_kd.losses.attention.attention_distillation import is_attention
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_finite
+from keras_kd.losses.registry import Method
 from keras_kd.ops.attention_relations import attention_relation_kl_divergence
 from keras_kd.taps import Output, Tap
 
@@ -166,6 +167,19 @@ class AttentionRelationDistillation(DistillationLoss):
             return address
         query = (self._taps[side] or [Tap(address)])[0]
         return str(address_config(query.layer, query)).rpartition("/")[0]
+
+
+METHODS = (
+    Method(
+        "minilm",
+        AttentionRelationDistillation,
+        paper="Wang et al., 2021, MiniLMv2, arXiv:2012.15828",
+        signals="attention",
+        weight=1.0,
+        student_loss_weight=0.0,
+        when="Transformers of other width and heads, before any task.",
+    ),
+)
 
 
 def _part_taps(address: Any) -> list[Tap] | None:

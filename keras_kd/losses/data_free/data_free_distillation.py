@@ -9,6 +9,7 @@ from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_same_classes
+from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence, log_probabilities
 from keras_kd.ops.ensembles import label_crossentropy
 from keras_kd.taps import Output, Tap
@@ -135,3 +136,16 @@ class DataFreeDistillation(DistillationLoss):
             **super().get_config(),
             "layer_name": address_config(self.layer_name, self._tap),
         }
+
+
+METHODS = (
+    Method(
+        "dafl",
+        DataFreeDistillation,
+        paper="Chen et al., 2019, arXiv:1904.01186",
+        signals="generated",
+        weight=1.0,
+        student_loss_weight=0.0,
+        when="A teacher whose training data are gone.",
+    ),
+)

@@ -7,6 +7,7 @@ import keras
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.projected_comparison import ProjectedComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.feature_maps import channel_wise_kl_divergence
 
 
@@ -64,3 +65,16 @@ class ChannelWiseDistillation(ProjectedComparison):
         del loss
         temperature = step.value(self, "temperature")
         return channel_wise_kl_divergence(teacher, student, temperature=temperature)
+
+
+METHODS = (
+    Method(
+        "cwd",
+        ChannelWiseDistillation,
+        paper="Shu et al., 2021, arXiv:2011.13256",
+        signals="feature",
+        weight=50.0,
+        student_loss_weight=1.0,
+        when="Dense prediction: segmentation and detection.",
+    ),
+)

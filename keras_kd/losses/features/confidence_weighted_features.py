@@ -19,6 +19,7 @@ from keras_kd.losses.features.shapes import (
 from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.logits.class_comparison import check_logits, class_labels
 from keras_kd.losses.logits.several_teachers import check_ensemble, check_num_teachers
+from keras_kd.losses.registry import Method
 from keras_kd.ops.ensembles import confidence_weights
 from keras_kd.ops.positions import both_masks, mean_over_positions
 from keras_kd.ops.target_classes import names_class
@@ -194,6 +195,20 @@ class ConfidenceWeightedFeatures(DistillationLoss):
             "classifier_layer_name": _as_list(self.classifier_layer_name),
             "output": self.output,
         }
+
+
+METHODS = (
+    Method(
+        "ca_mkd_features",
+        ConfidenceWeightedFeatures,
+        paper="Zhang, Chen and Wang, 2022, arXiv:2201.00007",
+        signals="teachers",
+        weight=50.0,
+        student_loss_weight=1.0,
+        when="Beside ca_mkd, where the teachers have a common stage to compare.",
+        labels=True,
+    ),
+)
 
 
 def _as_list(names: Any) -> Any:

@@ -22,6 +22,7 @@ from keras_kd.losses.features.shapes import (
     width_of,
 )
 from keras_kd.losses.logits.checks import check_finite
+from keras_kd.losses.registry import Method
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -207,3 +208,28 @@ class FeatureDistillation(DistillationLoss):
             if is_layer
             else given,
         }
+
+
+METHODS = (
+    Method(
+        "hint",
+        FeatureDistillation,
+        paper="Romero et al., 2015, FitNets, arXiv:1412.6550",
+        signals="feature",
+        weight=100.0,
+        student_loss_weight=1.0,
+        when="Layers of one meaning; the first thing to try on features.",
+        defaults={"loss": "mse"},
+    ),
+    Method(
+        "simkd",
+        FeatureDistillation,
+        paper="Chen et al., 2022, arXiv:2203.14001",
+        signals="feature",
+        weight=1.0,
+        student_loss_weight=0.0,
+        when="The student may keep the teacher's classifier: built by "
+        "`keras_kd.recipes.reuse_classifier`.",
+        defaults={"loss": "mse", "projector": None},
+    ),
+)

@@ -9,6 +9,7 @@ from keras import ops
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.projected_comparison import ProjectedComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.information import correlation_information, mutual_information
 
 
@@ -88,3 +89,16 @@ class InformationDistillation(ProjectedComparison):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha}
+
+
+METHODS = (
+    Method(
+        "itrd",
+        InformationDistillation,
+        paper="Miles et al., 2021, arXiv:2112.00459",
+        signals="feature",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="Embeddings, with few settings to search.",
+    ),
+)

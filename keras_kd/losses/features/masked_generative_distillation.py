@@ -8,6 +8,7 @@ from keras import ops
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.projected_comparison import ProjectedComparison
 from keras_kd.losses.features.shapes import width_of
+from keras_kd.losses.registry import Method
 
 _MASKS = {"pixels": 0.65, "channels": 0.15}
 
@@ -111,6 +112,19 @@ class MaskedGenerativeDistillation(ProjectedComparison):
             "mask_ratio": self.mask_ratio,
             "seed": self.seed,
         }
+
+
+METHODS = (
+    Method(
+        "mgd",
+        MaskedGenerativeDistillation,
+        paper="Yang et al., 2022, arXiv:2205.01529",
+        signals="feature",
+        weight=7e-05,
+        student_loss_weight=1.0,
+        when="Dense prediction, with `mask='pixels'` and a weight of 2e-5.",
+    ),
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

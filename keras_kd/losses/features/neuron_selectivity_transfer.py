@@ -12,6 +12,7 @@ from keras_kd.losses.features.shapes import (
     check_same_rank,
     same_spatial_size,
 )
+from keras_kd.losses.registry import Method
 from keras_kd.ops.feature_maps import neuron_selectivity_distance
 
 
@@ -62,3 +63,16 @@ class NeuronSelectivityTransfer(FeatureComparison):
             for features in (teacher, student)
         ]
         return neuron_selectivity_distance(*same_spatial_size(*pair))
+
+
+METHODS = (
+    Method(
+        "nst",
+        NeuronSelectivityTransfer,
+        paper="Huang and Wang, 2017, arXiv:1707.01219",
+        signals="feature",
+        weight=50.0,
+        student_loss_weight=1.0,
+        when="Convnets of any widths, and no projector wanted.",
+    ),
+)

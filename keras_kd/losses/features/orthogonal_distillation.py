@@ -9,6 +9,7 @@ from keras_kd.layers.orthogonal_projector import OrthogonalProjector
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.projected_comparison import ProjectedComparison
 from keras_kd.losses.features.shapes import is_channels_first, width_of
+from keras_kd.losses.registry import Method
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -69,6 +70,20 @@ class OrthogonalDistillation(ProjectedComparison):
         config = super().get_config()
         del config["projector"]
         return config
+
+
+METHODS = (
+    Method(
+        "vkd",
+        OrthogonalDistillation,
+        paper="Miles et al., 2024, arXiv:2403.06213",
+        signals="feature",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="Last features of transformers; the projector cannot do the "
+        "student's work.",
+    ),
+)
 
 
 def _layer_normalized(features: Any) -> Any:

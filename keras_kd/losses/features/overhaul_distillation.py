@@ -14,6 +14,7 @@ from keras_kd.losses.features.shapes import (
     width_of,
 )
 from keras_kd.losses.features.stage_comparison import StageComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.feature_maps import partial_squared_distance
 
 
@@ -95,3 +96,16 @@ class OverhaulDistillation(StageComparison):
             value = partial_squared_distance(t, s, margin=margin)
             total += value / 2.0 ** (levels - 1 - level)
         return total
+
+
+METHODS = (
+    Method(
+        "ofd",
+        OverhaulDistillation,
+        paper="Heo et al., 2019, arXiv:1904.01866",
+        signals="stages",
+        weight=0.001,
+        student_loss_weight=1.0,
+        when="Convnets, on the layers before each stage's ReLU.",
+    ),
+)

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.projected_comparison import ProjectedComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.feature_maps import standardized_channels
 
 
@@ -47,3 +48,16 @@ class PearsonDistillation(ProjectedComparison):
         gap = standardized_channels(teacher, included=included)
         gap -= standardized_channels(student, included=included)
         return 0.5 * ops.mean(ops.square(gap), axis=-1)
+
+
+METHODS = (
+    Method(
+        "pkd",
+        PearsonDistillation,
+        paper="Cao et al., 2022, arXiv:2207.02039",
+        signals="feature",
+        weight=6.0,
+        student_loss_weight=1.0,
+        when="Detectors of different kinds, whose features differ in scale.",
+    ),
+)

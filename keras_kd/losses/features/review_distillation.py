@@ -14,6 +14,7 @@ from keras_kd.losses.features.shapes import (
     width_of,
 )
 from keras_kd.losses.features.stage_comparison import StageComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.feature_maps import hierarchical_context_distance
 
 
@@ -94,3 +95,17 @@ class ReviewDistillation(StageComparison):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width}
+
+
+METHODS = (
+    Method(
+        "review",
+        ReviewDistillation,
+        paper="Chen et al., 2021, ReviewKD, arXiv:2104.09044",
+        signals="stages",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="Convnets, where accuracy is worth a step that takes twice as long.",
+        warmup=20 / 240,
+    ),
+)

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.projected_comparison import ProjectedComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.feature_maps import standardized_channels
 
 # Of equal features the logarithm would be −∞.
@@ -79,3 +80,16 @@ class SimpleRecipeDistillation(ProjectedComparison):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "power": self.power}
+
+
+METHODS = (
+    Method(
+        "srd",
+        SimpleRecipeDistillation,
+        paper="Miles and Mikolajczyk, 2024, arXiv:2303.11098",
+        signals="feature",
+        weight=2.0,
+        student_loss_weight=1.0,
+        when="Last features of any two widths; beside plain KD.",
+    ),
+)

@@ -9,6 +9,7 @@ from keras_kd.layers.statistics import ChannelVariance
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.projected_comparison import ProjectedComparison
 from keras_kd.losses.features.shapes import width_of
+from keras_kd.losses.registry import Method
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -88,3 +89,16 @@ class VariationalInformation(ProjectedComparison):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "initial_variance": self.initial_variance}
+
+
+METHODS = (
+    Method(
+        "vid",
+        VariationalInformation,
+        paper="Ahn et al., 2019, arXiv:1904.05835",
+        signals="feature",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="As hint, where some of the teacher's channels cannot be imitated.",
+    ),
+)

@@ -15,6 +15,7 @@ from keras_kd.losses.logits.class_comparison import (
     class_labels,
 )
 from keras_kd.losses.logits.output_comparison import OutputComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence
 
 
@@ -142,3 +143,17 @@ class ClassSubsetDistillation(OutputComparison):
             "classes": self.classes,
             "own_examples_only": self.own_examples_only,
         }
+
+
+METHODS = (
+    Method(
+        "lwf",
+        ClassSubsetDistillation,
+        paper="Li and Hoiem, 2017, LwF, arXiv:1606.09282",
+        signals="classes",
+        weight=0.25,
+        student_loss_weight=1.0,
+        when="New classes for a model that must not forget the old ones.",
+        defaults={"temperature": 2.0},
+    ),
+)

@@ -9,6 +9,7 @@ from keras_kd.hyperparameters import Scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.class_comparison import class_labels
 from keras_kd.losses.logits.several_teachers import SeveralTeachers
+from keras_kd.losses.registry import Method
 from keras_kd.ops.ensembles import confidence_weights
 from keras_kd.ops.target_classes import names_class
 
@@ -53,3 +54,17 @@ class ConfidenceWeightedDistillation(SeveralTeachers):
         answers, values = self.divergences(teacher, student, step)
         value = ops.sum(confidence_weights(answers, labels) * values, axis=0)
         return ops.where(names_class(labels, answers.shape[-1]), value, 0.0)
+
+
+METHODS = (
+    Method(
+        "ca_mkd",
+        ConfidenceWeightedDistillation,
+        paper="Zhang, Chen and Wang, 2022, arXiv:2201.00007",
+        signals="teachers",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="Several teachers, of which some are wrong on an example.",
+        labels=True,
+    ),
+)

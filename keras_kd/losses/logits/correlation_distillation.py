@@ -8,6 +8,7 @@ from keras import ops
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.class_comparison import ClassComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.correlations import correlation_distances
 
 
@@ -74,3 +75,17 @@ class CorrelationDistillation(ClassComparison):
             temperature=step.value(self, "temperature"),
         )
         return step.value(self, "beta") * within + step.value(self, "gamma") * across
+
+
+METHODS = (
+    Method(
+        "dist",
+        CorrelationDistillation,
+        paper="Huang et al., 2022, arXiv:2205.10536",
+        signals="outputs",
+        weight=2.0,
+        student_loss_weight=1.0,
+        when="A teacher much stronger than the student: only its rankings shall count.",
+        defaults={"temperature": 4.0},
+    ),
+)

@@ -20,6 +20,7 @@ from keras_kd.losses.divergence import (
     serialize_losses,
 )
 from keras_kd.losses.logits.class_comparison import ClassComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.standardize import standardize
 from keras_kd.schedules import CosineWarmup
 
@@ -137,6 +138,19 @@ class CurriculumTemperature(ClassComparison):
             "initial_theta": self.initial_theta,
             "standardize": self.standardize,
         }
+
+
+METHODS = (
+    Method(
+        "ctkd",
+        CurriculumTemperature,
+        paper="Li et al., 2023, arXiv:2211.16231",
+        signals="outputs",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="No time to search for a temperature.",
+    ),
+)
 
 
 def _checked(name: str, value: Any, *, above: float | None = None) -> float:

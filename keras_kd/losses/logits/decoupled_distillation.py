@@ -7,6 +7,7 @@ import keras
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.class_comparison import ClassComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.standardize import standardize
 from keras_kd.ops.target_classes import decoupled_kl_divergence
 
@@ -86,3 +87,18 @@ class DecoupledDistillation(ClassComparison):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "standardize": self.standardize}
+
+
+METHODS = (
+    Method(
+        "dkd",
+        DecoupledDistillation,
+        paper="Zhao et al., 2022, arXiv:2203.08679",
+        signals="outputs",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="A teacher so sure that its other classes hardly count in plain KD.",
+        labels=True,
+        warmup=20 / 240,
+    ),
+)

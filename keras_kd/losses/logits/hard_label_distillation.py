@@ -9,6 +9,7 @@ from keras_kd.losses.context import StepContext
 from keras_kd.losses.divergence import compare
 from keras_kd.losses.logits.checks import check_finite, check_same_classes
 from keras_kd.losses.logits.output_comparison import OutputComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import log_probabilities
 
 
@@ -60,6 +61,19 @@ class HardLabelDistillation(OutputComparison):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del step
         return compare(True, teacher, student, lambda _, t, s: _crossentropy(t, s))
+
+
+METHODS = (
+    Method(
+        "hard_label",
+        HardLabelDistillation,
+        paper="Touvron et al., 2021, DeiT, arXiv:2012.12877",
+        signals="outputs",
+        weight=0.5,
+        student_loss_weight=0.5,
+        when="Noisy labels, or a teacher that is rarely wrong.",
+    ),
+)
 
 
 def _crossentropy(teacher: Any, student: Any) -> Any:

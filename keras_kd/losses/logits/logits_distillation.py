@@ -21,6 +21,7 @@ from keras_kd.losses.logits.checks import (
     check_same_classes,
 )
 from keras_kd.losses.logits.output_comparison import OutputComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.standardize import standardize
 
 
@@ -134,6 +135,130 @@ class LogitsDistillation(OutputComparison):
             "standardize": self.standardize,
             "from_logits": self.from_logits,
         }
+
+
+METHODS = (
+    Method(
+        "kd",
+        LogitsDistillation,
+        paper="Hinton, Vinyals and Dean, 2015, arXiv:1503.02531",
+        signals="outputs",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="First, and always as the baseline.",
+        defaults={"temperature": 4.0, "loss": "kl_divergence"},
+    ),
+    Method(
+        "reverse_kl",
+        LogitsDistillation,
+        paper="Gu et al., 2024, MiniLLM, arXiv:2306.08543",
+        signals="outputs",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="A student that must not cover all that the teacher does: generators.",
+        defaults={"temperature": 4.0, "loss": "reverse_kl_divergence"},
+    ),
+    Method(
+        "jsd",
+        LogitsDistillation,
+        paper="Agarwal et al., 2024, GKD, arXiv:2306.13649",
+        signals="outputs",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="Between forward and reverse KL; bounded.",
+        defaults={"temperature": 4.0, "loss": "jensen_shannon_divergence"},
+    ),
+    Method(
+        "skew_kl",
+        LogitsDistillation,
+        paper="Ko et al., 2024, DistiLLM, arXiv:2402.03898",
+        signals="outputs",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="Generators, where forward KL is unstable.",
+        defaults={"temperature": 4.0, "loss": "skew_kl_divergence"},
+    ),
+    Method(
+        "skew_reverse_kl",
+        LogitsDistillation,
+        paper="Ko et al., 2024, DistiLLM, arXiv:2402.03898",
+        signals="outputs",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="Generators, where reverse KL is unstable.",
+        defaults={"temperature": 4.0, "loss": "skew_reverse_kl_divergence"},
+    ),
+    Method(
+        "symmetric_kl",
+        LogitsDistillation,
+        paper="Jeffreys, 1946; as a compromise in Wu et al., 2024, arXiv:2404.02657",
+        signals="outputs",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="Neither direction of KL wins clearly.",
+        defaults={"temperature": 4.0, "loss": "symmetric_kl_divergence"},
+    ),
+    Method(
+        "akl",
+        LogitsDistillation,
+        paper="Wu et al., 2024, arXiv:2404.02657",
+        signals="outputs",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="Language models: forward KL for the head, reverse KL for the tail.",
+        defaults={"temperature": 4.0, "loss": "adaptive_kl_divergence"},
+    ),
+    Method(
+        "tvd",
+        LogitsDistillation,
+        paper="Wen et al., 2023, arXiv:2307.15190",
+        signals="outputs",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="Outliers must not dominate; bounded.",
+        defaults={"temperature": 4.0, "loss": "total_variation_distance"},
+    ),
+    Method(
+        "logit_mse",
+        LogitsDistillation,
+        paper="Kim et al., 2021, arXiv:2105.08919",
+        signals="outputs",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="Raw logits of one scale on both sides.",
+        defaults={"temperature": 1.0, "loss": "mse"},
+    ),
+    Method(
+        "logit_cosine",
+        LogitsDistillation,
+        paper="the directions of the logits, as in Sun et al., 2024, arXiv:2403.01427",
+        signals="outputs",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="Only the direction of the logits shall count.",
+        defaults={"temperature": 1.0, "loss": "cosine_similarity"},
+    ),
+    Method(
+        "lskd",
+        LogitsDistillation,
+        paper="Sun et al., 2024, arXiv:2403.01427",
+        signals="outputs",
+        weight=9.0,
+        student_loss_weight=0.1,
+        when="A student too small for the range of the teacher's logits.",
+        defaults={"temperature": 2.0, "loss": "kl_divergence", "standardize": True},
+    ),
+    Method(
+        "binary_kd",
+        LogitsDistillation,
+        paper="Yang et al., 2023, arXiv:2308.06453",
+        signals="outputs",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="Multi-label classifiers, or one sigmoid output.",
+        defaults={"temperature": 2.0, "loss": "binary_kl_divergence"},
+    ),
+)
 
 
 def _check_specs(loss: Any, teacher: Any, student: Any) -> None:

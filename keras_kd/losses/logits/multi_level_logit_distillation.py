@@ -8,6 +8,7 @@ from keras import ops
 from keras_kd.hyperparameters import Schedule, check_scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.class_comparison import ClassComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.correlations import gram_distances
 from keras_kd.ops.divergences import kl_divergence
 from keras_kd.ops.standardize import standardize
@@ -89,6 +90,19 @@ class MultiLevelLogitDistillation(ClassComparison):
             "temperatures": self.temperatures,
             "standardize": self.standardize,
         }
+
+
+METHODS = (
+    Method(
+        "mlkd",
+        MultiLevelLogitDistillation,
+        paper="Jin, Wang and Lin, 2023, CVPR",
+        signals="outputs",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="Strong augmentation on both views of an image.",
+    ),
+)
 
 
 def _checked(temperature: Any) -> Any:

@@ -7,6 +7,7 @@ import keras
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.class_comparison import ClassComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.target_classes import normalized_crossentropy
 
 
@@ -68,3 +69,17 @@ class NormalizedDistillation(ClassComparison):
             gamma=step.value(self, "gamma"),
             temperature=step.value(self, "temperature"),
         )
+
+
+METHODS = (
+    Method(
+        "nkd",
+        NormalizedDistillation,
+        paper="Yang et al., 2023, arXiv:2303.13005",
+        signals="outputs",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="As decoupled distillation, with one weight fewer.",
+        labels=True,
+    ),
+)

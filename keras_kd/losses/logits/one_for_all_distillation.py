@@ -18,6 +18,7 @@ from keras_kd.losses.logits.class_comparison import (
     class_labels,
 )
 from keras_kd.losses.logits.output_comparison import OutputComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.target_enhancement import target_enhanced_crossentropy
 from keras_kd.taps import Tap
 
@@ -169,3 +170,17 @@ class OneForAllDistillation(OutputComparison):
                 )
             ],
         }
+
+
+METHODS = (
+    Method(
+        "ofa",
+        OneForAllDistillation,
+        paper="Hao et al., 2023, OFA-KD, arXiv:2310.19444",
+        signals="exits",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="A convnet taught by a transformer, or the reverse.",
+        labels=True,
+    ),
+)

@@ -7,6 +7,7 @@ import keras
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.class_comparison import ClassComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.standardize import standardize
 from keras_kd.ops.target_classes import refined_kl_divergence
 
@@ -89,3 +90,18 @@ class RefinedLogitDistillation(ClassComparison):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "standardize": self.standardize}
+
+
+METHODS = (
+    Method(
+        "rld",
+        RefinedLogitDistillation,
+        paper="Sun et al., 2024, arXiv:2408.07703",
+        signals="outputs",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="A teacher that is often wrong on the training set.",
+        labels=True,
+        warmup=20 / 240,
+    ),
+)

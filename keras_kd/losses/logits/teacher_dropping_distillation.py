@@ -9,6 +9,7 @@ from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.layers.teacher_dropping import TeacherDropping
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.several_teachers import SeveralTeachers
+from keras_kd.losses.registry import Method
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -88,3 +89,16 @@ class TeacherDroppingDistillation(SeveralTeachers):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed}
+
+
+METHODS = (
+    Method(
+        "teacher_dropping",
+        TeacherDroppingDistillation,
+        paper="Sariyildiz et al., 2024, UNIC, arXiv:2408.05088",
+        signals="teachers",
+        weight=1.0,
+        student_loss_weight=0.0,
+        when="Several teachers, of which one is easier to match than the others.",
+    ),
+)

@@ -7,6 +7,7 @@ import keras
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.class_comparison import ClassComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.transformed_teacher import transformed_teacher_kl_divergence
 
 
@@ -64,3 +65,27 @@ class TransformedTeacherMatching(ClassComparison):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "weighted": self.weighted}
+
+
+METHODS = (
+    Method(
+        "ttm",
+        TransformedTeacherMatching,
+        paper="Zheng and Yang, 2024, arXiv:2402.11148",
+        signals="outputs",
+        weight=45.0,
+        student_loss_weight=1.0,
+        when="As plain KD, and the student shall not be too sure of itself.",
+        defaults={"gamma": 0.1},
+    ),
+    Method(
+        "wttm",
+        TransformedTeacherMatching,
+        paper="Zheng and Yang, 2024, arXiv:2402.11148",
+        signals="outputs",
+        weight=4.0,
+        student_loss_weight=1.0,
+        when="As ttm, with more weight where the teacher is unsure.",
+        defaults={"gamma": 0.2, "weighted": True},
+    ),
+)

@@ -8,6 +8,7 @@ from keras import ops
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.peers.base import PeerComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence
 from keras_kd.ops.ensembles import best_logits, lowest_margin_logits
 from keras_kd.ops.target_classes import names_class
@@ -84,3 +85,28 @@ class CollaborativeDistillation(PeerComparison):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "combine": self.combine}
+
+
+METHODS = (
+    Method(
+        "kdcl",
+        CollaborativeDistillation,
+        paper="Guo et al., 2020, CVPR",
+        signals="peers",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="As dml, where one peer is better than the others.",
+        labels=True,
+    ),
+    Method(
+        "kdcl_minlogit",
+        CollaborativeDistillation,
+        paper="Guo et al., 2020, CVPR",
+        signals="peers",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="As kdcl, with a target that no single peer gives.",
+        defaults={"combine": "lowest_margin"},
+        labels=True,
+    ),
+)

@@ -11,6 +11,7 @@ from keras_kd.losses.base import address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.peers.base import PeerComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence
 from keras_kd.ops.ensembles import label_crossentropy, mean_of_logits
 from keras_kd.ops.target_classes import names_class
@@ -112,3 +113,17 @@ class GatedEnsembleDistillation(PeerComparison):
             **super().get_config(),
             "student_layer_name": address_config(self.student_layer_name, self._tap),
         }
+
+
+METHODS = (
+    Method(
+        "one",
+        GatedEnsembleDistillation,
+        paper="Lan, Zhu and Gong, 2018, arXiv:1806.04606",
+        signals="peers",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="As dml, with branches on a shared trunk: less memory.",
+        labels=True,
+    ),
+)

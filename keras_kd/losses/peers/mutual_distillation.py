@@ -9,6 +9,7 @@ from keras import ops
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.peers.base import PeerComparison
+from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence
 
 
@@ -90,3 +91,16 @@ class MutualDistillation(PeerComparison):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "teachers": self.teachers}
+
+
+METHODS = (
+    Method(
+        "dml",
+        MutualDistillation,
+        paper="Zhang et al., 2018, arXiv:1706.00384",
+        signals="peers",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="No teacher: two or more students that train together.",
+    ),
+)

@@ -8,6 +8,7 @@ from keras import ops
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_finite, check_same_classes
 from keras_kd.losses.logits.output_comparison import OutputComparison
+from keras_kd.losses.registry import Method
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -53,6 +54,19 @@ class MarginDistillation(OutputComparison):
         del step
         gap = _margins(student) - _margins(teacher)
         return ops.mean(ops.square(gap), axis=-1)
+
+
+METHODS = (
+    Method(
+        "margin_mse",
+        MarginDistillation,
+        paper="Hofstätter et al., 2020, arXiv:2010.02666",
+        signals="outputs",
+        weight=1.0,
+        student_loss_weight=0.0,
+        when="Rankers: scores of one query's documents.",
+    ),
+)
 
 
 def _margins(scores: Any) -> Any:

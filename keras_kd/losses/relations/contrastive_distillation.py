@@ -9,6 +9,7 @@ from keras import ops
 from keras_kd.layers.embedding_memory import EmbeddingMemory
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.base import FeatureComparison
+from keras_kd.losses.registry import Method
 from keras_kd.losses.sample_ids import sample_ids as sample_ids_of
 from keras_kd.ops.contrast import contrastive_loss
 
@@ -171,6 +172,19 @@ class ContrastiveDistillation(FeatureComparison):
             "momentum": self.momentum,
             "seed": self.seed,
         }
+
+
+METHODS = (
+    Method(
+        "crd",
+        ContrastiveDistillation,
+        paper="Tian et al., 2020, arXiv:1910.10699",
+        signals="feature",
+        weight=0.8,
+        student_loss_weight=1.0,
+        when="Long training with numbered examples; memory grows with the data set.",
+    ),
+)
 
 
 def _unit(vectors: Any) -> Any:

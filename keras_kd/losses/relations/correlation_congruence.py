@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.registry import Method
 from keras_kd.losses.relations.base import RelationComparison
 from keras_kd.ops.relations import correlation_congruence
 
@@ -70,3 +71,16 @@ class CorrelationCongruence(RelationComparison):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "gamma": self.gamma, "order": self.order}
+
+
+METHODS = (
+    Method(
+        "cc",
+        CorrelationCongruence,
+        paper="Peng et al., 2019, arXiv:1904.01802",
+        signals="feature",
+        weight=100.0,
+        student_loss_weight=1.0,
+        when="Embeddings, as a smoother relative of rkd.",
+    ),
+)

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.registry import Method
 from keras_kd.losses.relations.base import RelationComparison
 from keras_kd.ops.relations import probabilistic_divergence
 
@@ -37,3 +38,16 @@ class ProbabilisticKnowledgeTransfer(RelationComparison):
     ) -> Any:
         del step
         return probabilistic_divergence(teacher, student, included=included)
+
+
+METHODS = (
+    Method(
+        "pkt",
+        ProbabilisticKnowledgeTransfer,
+        paper="Passalis and Tefas, 2018, arXiv:1803.10837",
+        signals="feature",
+        weight=30000.0,
+        student_loss_weight=1.0,
+        when="Embeddings whose neighbourhoods matter: retrieval.",
+    ),
+)

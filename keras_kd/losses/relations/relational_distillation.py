@@ -6,6 +6,7 @@ import keras
 
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.registry import Method
 from keras_kd.losses.relations.base import RelationComparison
 from keras_kd.ops.relations import relational_angle, relational_distance
 
@@ -64,3 +65,16 @@ class RelationalDistillation(RelationComparison):
             step.value(self, "distance_weight") * distance
             + step.value(self, "angle_weight") * angle
         )
+
+
+METHODS = (
+    Method(
+        "rkd",
+        RelationalDistillation,
+        paper="Park et al., 2019, arXiv:1904.05068",
+        signals="feature",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="Embeddings: metric learning and retrieval.",
+    ),
+)

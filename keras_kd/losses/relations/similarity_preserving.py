@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.registry import Method
 from keras_kd.losses.relations.base import RelationComparison
 from keras_kd.ops.relations import similarity_distance
 
@@ -36,3 +37,16 @@ class SimilarityPreserving(RelationComparison):
     ) -> Any:
         del step
         return similarity_distance(teacher, student, included=included)
+
+
+METHODS = (
+    Method(
+        "sp",
+        SimilarityPreserving,
+        paper="Tung and Mori, 2019, arXiv:1907.09682",
+        signals="feature",
+        weight=3000.0,
+        student_loss_weight=1.0,
+        when="Layers of any two shapes, and no projector wanted.",
+    ),
+)

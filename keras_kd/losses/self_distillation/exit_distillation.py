@@ -13,6 +13,7 @@ from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.shapes import channels_last, width_of
 from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.logits.class_comparison import class_labels
+from keras_kd.losses.registry import Method
 from keras_kd.losses.self_distillation.base import OwnOutput
 from keras_kd.ops.divergences import kl_divergence, squared
 from keras_kd.ops.ensembles import label_crossentropy
@@ -178,3 +179,17 @@ class ExitDistillation(OwnOutput):
             **super().get_config(),
             "student_layer_names": [address_config(*pair) for pair in pairs],
         }
+
+
+METHODS = (
+    Method(
+        "byot",
+        ExitDistillation,
+        paper="Zhang et al., 2019, arXiv:1905.08094",
+        signals="self",
+        weight=1.0,
+        student_loss_weight=1.0,
+        when="No teacher: shallow stages learn from the deepest.",
+        labels=True,
+    ),
+)

@@ -1,4 +1,4 @@
-"""The student learns from what it answered one step ago."""
+"""The student learns from its logits of one step ago."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ import keras
 from keras import ops
 
 from keras_kd.hyperparameters import Scalar
-from keras_kd.layers.last_outputs import LastAnswers
+from keras_kd.layers.last_outputs import LastOutputs
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.registry import Method
 from keras_kd.losses.sample_ids import sample_ids as sample_ids_of
 from keras_kd.losses.self_distillation.base import OwnOutput
 from keras_kd.ops.divergences import kl_divergence
@@ -93,8 +94,8 @@ class LastBatchDistillation(OwnOutput):
     def build(self, teacher: Any, student: Any) -> None:
         super().build(teacher, student)
         if not self._layers:
-            last = LastAnswers(
-                self.batch_size, student.shape[1:], name=f"{self.name}_answers"
+            last = LastOutputs(
+                self.batch_size, student.shape[1:], name=f"{self.name}_outputs"
             )
             last.build()
             self._layers.append(last)
@@ -125,3 +126,16 @@ class LastBatchDistillation(OwnOutput):
             "batch_size": self.batch_size,
             "sample_ids": self.sample_ids,
         }
+
+
+METHODS = (
+    Method(
+        "dlb",
+        LastBatchDistillation,
+        paper="Shen et al., 2022, arXiv:2203.16172",
+        signals="self",
+        weight=2.0,
+        student_loss_weight=1.0,
+        when="No teacher: the logits of the step before are the target.",
+    ),
+)

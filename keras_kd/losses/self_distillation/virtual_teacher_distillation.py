@@ -8,6 +8,7 @@ from keras import ops
 from keras_kd.hyperparameters import Scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.class_comparison import class_labels
+from keras_kd.losses.registry import Method
 from keras_kd.losses.self_distillation.base import OwnOutput
 from keras_kd.ops.target_classes import virtual_teacher_kl_divergence
 
@@ -86,3 +87,17 @@ class VirtualTeacherDistillation(OwnOutput):
             **super().get_config(),
             "correct_probability": self.correct_probability,
         }
+
+
+METHODS = (
+    Method(
+        "tf_kd",
+        VirtualTeacherDistillation,
+        paper="Yuan et al., 2020, arXiv:1909.11723",
+        signals="nothing",
+        weight=0.9,
+        student_loss_weight=0.1,
+        when="There is no teacher.",
+        labels=True,
+    ),
+)
