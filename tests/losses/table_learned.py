@@ -97,7 +97,7 @@ TABLE = {
         ),
         lambda t, s, w: ref.contrastive(t, s, w, _others(), 0.5),
         relational=True,
-        numbered=True,
+        numbered=1,
         **OWN,
     ),
     "curriculum": Row(

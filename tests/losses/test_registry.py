@@ -126,13 +126,3 @@ def test_methods_show_as_a_table():
     html = found._repr_html_()
     assert html.count("<tr>") == 3
     assert "<td>Heo et al., 2019, arXiv:1904.01866</td>" in html
-
-
-def test_labels_say_what_the_loss_reads():
-    """`methods(labels=False)` is for data without labels: it must run without them."""
-    for name, method in losses.methods().items():
-        text = inspect.getsource(inspect.getmodule(method.make))
-        reads = re.search(r"class_labels\(|self\.labels\(", text) is not None
-        # These read them for some arguments only.
-        if name not in {"lwf"}:
-            assert method.labels == reads, name
