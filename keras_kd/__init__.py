@@ -10,6 +10,7 @@ from keras_kd import (
     recipes,
     schedules,
     signals,
+    students,
     teachers,
 )
 from keras_kd._version import __version__
@@ -52,5 +53,6 @@ __all__ = [
     "recipes",
     "schedules",
     "signals",
+    "students",
     "teachers",
 ]

@@ -2,7 +2,6 @@
 
 from keras_kd.callbacks.epoch_schedule import EpochSchedule
 from keras_kd.callbacks.loss_warmup import LossWarmup
-from keras_kd.callbacks.refresh_teacher import RefreshTeacher
 from keras_kd.callbacks.student_checkpoint import StudentCheckpoint
 
-__all__ = ["EpochSchedule", "LossWarmup", "RefreshTeacher", "StudentCheckpoint"]
+__all__ = ["EpochSchedule", "LossWarmup", "StudentCheckpoint"]
