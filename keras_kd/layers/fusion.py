@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd.layers.normalization import normalized
+
 LAST = "channels_last"
 
 
@@ -56,26 +58,35 @@ class AttentionFusion(keras.layers.Layer):
         self.exit.build(inner)
         self.exit_normalization.build((*inner[:3], self.out_width))
 
-    def call(self, features: Any, above: Any = None, training: bool = False) -> Any:
+    def call(
+        self,
+        features: Any,
+        above: Any = None,
+        training: bool = False,
+        included: Any = None,
+    ) -> Any:
         """Return both results.
 
         Args:
             features: Tensor of shape `(batch, height, width, channels)`.
             above: Tensor of shape `(batch, smaller, smaller, self.width)`, or None.
             training: Whether the batch normalisations train.
+            included: Tensor of shape `(batch,)`, 0 for an example that is left out of
+                the statistics of the batch; or None.
 
         Returns:
             Tensors of shape `(batch, height, width, self.width)` and
             `(batch, height, width, self.out_width)`.
         """
-        x = self.entry_normalization(self.entry(features), training=training)
+        how = {"training": training, "included": included}
+        x = normalized(self.entry_normalization, self.entry(features), **how)
         if above is not None and self.gates is not None:
             above = ops.image.resize(
                 above, x.shape[1:3], interpolation="nearest", data_format=LAST
             )
             gates = self.gates(ops.concatenate([x, above], axis=-1))
             x = gates[..., :1] * x + gates[..., 1:] * above
-        return x, self.exit_normalization(self.exit(x), training=training)
+        return x, normalized(self.exit_normalization, self.exit(x), **how)
 
     def get_config(self) -> dict[str, Any]:
         return {

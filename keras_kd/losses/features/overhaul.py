@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd.layers.normalization import normalized
 from keras_kd.layers.statistics import NegativeMean
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.shapes import (
@@ -14,6 +15,7 @@ from keras_kd.losses.features.shapes import (
     width_of,
 )
 from keras_kd.losses.features.stages import StageComparison
+from keras_kd.losses.left_out import included_rows, kept_signals
 from keras_kd.ops.feature_maps import partial_squared_distance
 
 
@@ -85,13 +87,16 @@ class OverhaulDistillation(StageComparison):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         total = 0.0
         levels = len(student)
+        rows = included_rows(step, ops.shape(student[0])[0])
+        teacher = kept_signals(step, "teacher", teacher)
+        student = kept_signals(step, "student", student)
         for level, (t, s) in enumerate(zip(teacher, student, strict=True)):
-            t = channels_last(ops.cast(t, "float32"))
-            s = channels_last(ops.cast(s, "float32"))
+            t, s = channels_last(t), channels_last(s)
+            how = {"training": step.training, "included": rows}
             linear, normalization = self._connectors[level]
-            s = normalization(linear(s), training=step.training)
+            s = normalized(normalization, linear(s), **how)
             t, s = same_spatial_size(t, s)
-            margin = self._margins[level](t, training=step.training)
+            margin = self._margins[level](t, **how)
             value = partial_squared_distance(t, s, margin=margin)
             total += value / 2.0 ** (levels - 1 - level)
         return total

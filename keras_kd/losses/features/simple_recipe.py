@@ -6,7 +6,8 @@ import keras
 from keras import ops
 
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.features.projected import ProjectedComparison
+from keras_kd.losses.features.projected import BatchStatisticsComparison
+from keras_kd.losses.left_out import included_positions
 from keras_kd.ops.feature_maps import standardized_channels
 
 # Of equal features the logarithm would be −∞.
@@ -14,7 +15,7 @@ _SMALLEST = 1e-6
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class SimpleRecipeDistillation(ProjectedComparison):
+class SimpleRecipeDistillation(BatchStatisticsComparison):
     """Simple recipe distillation: SRD.
 
     log Σ |z(W s) − z(t)|^power over the batch, the positions and the channels, where z
@@ -23,7 +24,8 @@ class SimpleRecipeDistillation(ProjectedComparison):
     batch, and for each of its examples; it may be negative. A batch of one vector
     gives log 1e-6.
 
-    Examples without weight or masked take no part. Under several replicas the value is
+    Examples without weight or masked take no part, nor do masked positions of a
+    sequence. Under several replicas the value is
     that of each replica's share.
 
     Args:
@@ -71,11 +73,11 @@ class SimpleRecipeDistillation(ProjectedComparison):
 
     def distance(self, loss: Any, teacher: Any, student: Any, step: StepContext) -> Any:
         del loss
-        included = step.included(ops.shape(student)[0])
+        included = included_positions(step, student)
         gap = standardized_channels(student, included=included)
         gap -= standardized_channels(teacher, included=included)
         total = ops.sum(ops.power(ops.abs(gap), self.power))
-        return ops.log(total + _SMALLEST) * ops.ones_like(included)
+        return ops.log(total + _SMALLEST) * ops.ones((ops.shape(student)[0],))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "power": self.power}

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_kd.hyperparameters import Scalar
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.logits.classes import class_labels
 from keras_kd.losses.sample_ids import sample_ids as sample_ids_of
 from keras_kd.losses.self_distillation.base import OwnOutput
@@ -20,7 +21,7 @@ class PartnerDistillation(OwnOutput):
 
     A subclass says by `keys` who belongs together; the partner is the next example of
     the batch with the same key. One that is left out by its weight or mask is nobody's
-    partner.
+    partner; one without a key is left out of the mean.
     """
 
     stop_gradient = True
@@ -34,27 +35,29 @@ class PartnerDistillation(OwnOutput):
             step: The step.
 
         Returns:
-            Tensor of shape `(batch,)`; below 0 for an example without a partner.
+            Tensor of shape `(batch,)`; below 0 for an example without a key.
         """
         raise NotImplementedError
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
         included = step.included(ops.shape(student)[0])
-        index, has_partner = partner_indices(self.keys(student, step), included)
+        keys = self.keys(student, step)
+        index, has_partner = partner_indices(keys, included)
         if step.checks and not bool(ops.any(has_partner)):
             warnings.warn(
                 f"No example of the first batch has a partner, so {type(self).__name__}"
                 f" is 0 there. {self._advice}",
                 stacklevel=2,
             )
-        return partner_kl_divergence(
+        value = partner_kl_divergence(
             student,
             index,
             has_partner,
             temperature=step.value(self, "temperature"),
             stop_gradient=self.stop_gradient,
         )
+        return only_valid(step, keys >= 0, value)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -67,7 +70,8 @@ class SameClassDistillation(PartnerDistillation):
     every example has a partner. Under several replicas partners are sought within each
     replica's share.
 
-    Labels are class indices, or one-hot; of soft labels the largest counts.
+    Labels are class indices, or one-hot; of soft labels the largest counts. What has a
+    label that names no class is left out.
 
     Args:
         temperature: Positive number T, or a `LearningRateSchedule`. Defaults to 4.0.
@@ -129,8 +133,8 @@ class ViewAgreementDistillation(PartnerDistillation):
     T² KL(softmax(s_j / T) ‖ softmax(s_i / T)), one value per example or token, where j
     is the next view of the same example in the batch, with the same sample id; 0
     without one, and so for a batch of one. `keras_kd.data.Views` makes such batches,
-    with augmented views, or with copies that only dropout tells apart. An id below 0
-    is nobody's.
+    with augmented views, or with copies that only dropout tells apart. One with
+    an id below 0 is left out.
 
     Args:
         temperature: Positive number T, or a `LearningRateSchedule`. Defaults to 1.0.
