@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.layers.normalization import normalized
+from keras_kd.layers.normalization import MaskedBatchNormalization
 from keras_kd.ops.positions import mean_over_positions
 from keras_kd.ops.selection import kept_rows
 
@@ -59,7 +59,7 @@ class ClassifierExit(keras.layers.Layer):
                 data_format="channels_last",
                 **policy,
             )
-            normalization = keras.layers.BatchNormalization(**policy)
+            normalization = MaskedBatchNormalization(**policy)
             for layer in (convolution, normalization):
                 layer.build((None, None, None, width))
             self.blocks.append((convolution, normalization))
@@ -96,9 +96,7 @@ class ClassifierExit(keras.layers.Layer):
         """
         x = features if included is None else kept_rows(included, features)
         for convolution, normalization in self.blocks:
-            x = normalized(
-                normalization, convolution(x), training=training, included=included
-            )
+            x = normalization(convolution(x), training=training, included=included)
             x = ops.relu(x)
         feature = mean_over_positions(x, None if self.blocks else mask)
         if self.widening is not None:

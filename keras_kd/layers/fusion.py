@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.layers.normalization import normalized
+from keras_kd.layers.normalization import MaskedBatchNormalization
+from keras_kd.ops.resize import nearest_neighbours
 
 LAST = "channels_last"
 
@@ -42,12 +43,12 @@ class AttentionFusion(keras.layers.Layer):
         layers = keras.layers
         policy = {"dtype": self.dtype_policy}
         self.entry = layers.Dense(width, use_bias=False, **policy)
-        self.entry_normalization = layers.BatchNormalization(**policy)
+        self.entry_normalization = MaskedBatchNormalization(**policy)
         self.gates = layers.Dense(2, activation="sigmoid", **policy) if fuses else None
         self.exit = layers.Conv2D(
             out_width, 3, padding="same", use_bias=False, data_format=LAST, **policy
         )
-        self.exit_normalization = layers.BatchNormalization(**policy)
+        self.exit_normalization = MaskedBatchNormalization(**policy)
 
     def build(self, input_shape: Any) -> None:
         inner = (None, *input_shape[1:3], self.width)
@@ -79,14 +80,12 @@ class AttentionFusion(keras.layers.Layer):
             `(batch, height, width, self.out_width)`.
         """
         how = {"training": training, "included": included}
-        x = normalized(self.entry_normalization, self.entry(features), **how)
+        x = self.entry_normalization(self.entry(features), **how)
         if above is not None and self.gates is not None:
-            above = ops.image.resize(
-                above, x.shape[1:3], interpolation="nearest", data_format=LAST
-            )
+            above = nearest_neighbours(above, ops.shape(x)[1:3])
             gates = self.gates(ops.concatenate([x, above], axis=-1))
             x = gates[..., :1] * x + gates[..., 1:] * above
-        return x, normalized(self.exit_normalization, self.exit(x), **how)
+        return x, self.exit_normalization(self.exit(x), **how)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.layers.normalization import normalized
+from keras_kd.layers.normalization import MaskedBatchNormalization
 from keras_kd.ops.positions import mean_over_positions
 from keras_kd.ops.selection import kept_rows
 
@@ -33,7 +33,7 @@ class Gate(keras.layers.Layer):
         policy = {"dtype": self.dtype_policy}
         self.dense = keras.layers.Dense(self.branches, use_bias=False, **policy)
         self.dense.build((None, input_shape[-1]))
-        self.normalization = keras.layers.BatchNormalization(**policy)
+        self.normalization = MaskedBatchNormalization(**policy)
         self.normalization.build((None, self.branches))
 
     def call(
@@ -53,7 +53,7 @@ class Gate(keras.layers.Layer):
                 the statistics of the batch, whatever it holds; or None.
         """
         x = self.dense(kept_rows(included, mean_over_positions(features, mask)))
-        x = normalized(self.normalization, x, training=training, included=included)
+        x = self.normalization(x, training=training, included=included)
         return ops.softmax(ops.relu(x))
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:

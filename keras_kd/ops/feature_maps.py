@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_kd.ops.divergences import kl_divergence
-from keras_kd.ops.resize import adaptive_average_pool
+from keras_kd.ops.resize import adaptive_average_pool, smaller_length
 from keras_kd.ops.selection import apply_where, kept_rows, unit_vectors
 
 
@@ -146,13 +146,18 @@ def hierarchical_context_distance(teacher: Any, student: Any) -> Any:
     1.0
     """
     gap = ops.cast(student, "float32") - ops.cast(teacher, "float32")
-    weight, weights = 1.0, 1.0
+    shortest = smaller_length(*ops.shape(gap)[1:3])
+    weight, weights = ops.ones(()), ops.ones(())
     value = ops.mean(ops.square(gap), axis=(1, 2, 3))
     for size in (4, 2, 1):
-        if size >= min(gap.shape[1:3]):
+        # Of an unknown size only the numbers tell whether this pooling counts.
+        if isinstance(shortest, int) and size >= shortest:
             continue
-        weight /= 2.0
-        pooled = adaptive_average_pool(gap, (size, size))
-        value += weight * ops.mean(ops.square(pooled), axis=(1, 2, 3))
-        weights += weight
+        counts = size < shortest
+        length = smaller_length(size, shortest)
+        pooled = adaptive_average_pool(gap, (length, length))
+        weight = ops.where(counts, weight / 2.0, weight)
+        share = ops.where(counts, weight, 0.0)
+        value += share * ops.mean(ops.square(pooled), axis=(1, 2, 3))
+        weights += share
     return value / weights

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.layers.normalization import normalized
+from keras_kd.layers.normalization import MaskedBatchNormalization
 from keras_kd.layers.statistics import NegativeMean
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.shapes import (
@@ -75,7 +75,7 @@ class OverhaulDistillation(StageComparison):
                 wanted, use_bias=False, dtype="float32", name=f"{self.name}_map_{level}"
             )
             linear.build((None, None, None, given))
-            normalization = keras.layers.BatchNormalization(
+            normalization = MaskedBatchNormalization(
                 dtype="float32", name=f"{self.name}_normalization_{level}"
             )
             normalization.build((None, None, None, wanted))
@@ -94,7 +94,7 @@ class OverhaulDistillation(StageComparison):
             t, s = channels_last(t), channels_last(s)
             how = {"training": step.training, "included": rows}
             linear, normalization = self._connectors[level]
-            s = normalized(normalization, linear(s), **how)
+            s = normalization(linear(s), **how)
             t, s = same_spatial_size(t, s)
             margin = self._margins[level](t, **how)
             value = partial_squared_distance(t, s, margin=margin)
