@@ -145,3 +145,8 @@ def step_of(rows: Any = slice(None), **context: Any) -> keras_kd.StepContext:
     context.setdefault("y", as_tensor(Y[rows]))
     context.setdefault("x", {"sample_id": as_tensor(IDS[rows])})
     return keras_kd.StepContext(**context)
+
+
+def values_in(made: Any) -> list[Any]:
+    """List the tensors of values that `call` returned, whatever it says of them."""
+    return keras.tree.flatten(made[0] if isinstance(made, tuple) else made)

@@ -136,7 +136,7 @@ class OneForAllDistillation(OutputComparison):
             check_finite(stage, side="student", loss_name=type(self).__name__)
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
-        own = student["output"]
+        own = kept_signals(step, "student", student["output"], "output")
         key = self._outputs["student"].key
         rows = included_rows(step, ops.shape(own)[0])
         teacher = kept_signals(step, "teacher", teacher)
