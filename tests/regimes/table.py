@@ -222,9 +222,7 @@ REGIMES: dict[str, Row] = {
         )
     ),
     "moving_average": Row(_moving_average),
-    "earlier_self": Row(
-        _earlier_self
-    ),
+    "earlier_self": Row(_earlier_self),
     "own_exits": _own(lambda: losses.ExitDistillation(["low", "high"])),
     "virtual_teacher": _own(losses.VirtualTeacherDistillation),
     "last_batch": _own(

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.ops.resize import adaptive_average_pool
+from keras_kd.ops.resize import adaptive_average_pool, smaller_length
 
 
 def is_channels_first(spec: Any) -> bool:
@@ -40,9 +40,8 @@ def same_spatial_size(teacher: Any, student: Any) -> tuple[Any, Any]:
     """
     if len(teacher.shape) != 4:
         return teacher, student
-    size = tuple(
-        min(t, s) for t, s in zip(teacher.shape[1:3], student.shape[1:3], strict=True)
-    )
+    pairs = zip(ops.shape(teacher)[1:3], ops.shape(student)[1:3], strict=True)
+    size = tuple(smaller_length(*pair) for pair in pairs)
     return adaptive_average_pool(teacher, size), adaptive_average_pool(student, size)
 
 

@@ -90,8 +90,7 @@ def class_labels(y: Any, student: Any, *, key: Any, loss_name: str) -> Any:
 
     Returns:
         Integer tensor of shape `(...)`. A label that names no class (-1, -100, 255 of
-        fewer classes) makes the value of its position 0; give it a weight of 0, too,
-        where it must not count in the mean.
+        fewer classes) leaves its position out of the loss.
 
     Raises:
         ValueError: There are no labels, or they do not fit the logits.
