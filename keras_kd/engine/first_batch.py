@@ -16,7 +16,6 @@ from keras import ops
 from keras_kd import _backend
 from keras_kd.engine.engine import Engine
 from keras_kd.engine.inputs import task_counts
-from keras_kd.engine.objective import specs
 from keras_kd.engine.step import Step, run_student, running
 from keras_kd.losses.context import StepContext
 
@@ -130,7 +129,7 @@ class _Trial:
         engine = self._engine
         if engine.objective.signal_specs is None or not _all_built(engine):
             shapes = _backend.shapes_of(self._signals, self._variables, self._compiled)
-            engine.objective.build([(specs(t), specs(s)) for t, s in shapes])
+            engine.objective.build(engine.objective.specs(shapes))
             engine.find_parts()
             own = [*engine.distiller.variables, *engine.frozen_variables()]
             self._variables = list({id(v): v for v in own}.values())
@@ -225,12 +224,16 @@ def check_inputs(x: Any) -> None:
         raise ValueError(f"`x` must hold at least one array. Received: x={x!r}")
     for leaf in leaves:
         dtype = getattr(leaf, "dtype", None)
+        columns = _text_columns(leaf)
         is_text = isinstance(leaf, str) or getattr(dtype, "kind", " ") in "USO"
-        if is_text and not _is_tensorflow_text(leaf):
+        if columns or (is_text and not _is_tensorflow_text(leaf)):
+            received = (
+                f"columns {columns} with text" if columns else "strings or objects"
+            )
             raise ValueError(
-                "`x` must be numeric. Received: strings or objects, "
+                f"`x` must be numeric. Received: {received}, "
                 f"dtype={dtype or type(leaf).__name__}. Tokenise it in the data "
-                "pipeline."
+                f"pipeline. {_WAY_OUT_OF_TEXT}"
             )
         shape = tuple(getattr(leaf, "shape", None) or ())
         if shape and shape[0] == 0:
@@ -240,9 +243,30 @@ def check_inputs(x: Any) -> None:
             )
 
 
+# What Keras itself takes where a model holds its own `TextVectorization`.
+_WAY_OUT_OF_TEXT = (
+    "Where the models hold their own `TextVectorization`, Keras takes text as a "
+    "one-dimensional array of objects: `x.astype(object)`, for a column of a DataFrame "
+    "`x[column].to_numpy(object)`."
+    if _backend.BACKEND == "tensorflow"
+    else "No tensor of this backend holds text: apply the models' `TextVectorization` "
+    "in a `tf.data.Dataset`, as `dataset.map(lambda x, y: (vectorize(x), y))`, and "
+    "give the Distiller the models without it."
+)
+
+
+def _text_columns(leaf: Any) -> list[Any]:
+    """List the columns of a pandas DataFrame that hold no numbers."""
+    if not hasattr(leaf, "columns") or not hasattr(leaf, "dtypes"):
+        return []
+    pairs = zip(leaf.columns, leaf.dtypes, strict=True)
+    return [name for name, dtype in pairs if getattr(dtype, "kind", "O") in "USO"]
+
+
 def _is_tensorflow_text(leaf: Any) -> bool:
     """Say whether Keras makes a string tensor of it, which layers may take."""
-    if _backend.BACKEND != "tensorflow" or getattr(leaf, "ndim", 0) != 1:
+    is_array = isinstance(leaf, np.ndarray) and leaf.ndim == 1
+    if _backend.BACKEND != "tensorflow" or not is_array:
         return False
     return bool(leaf.dtype.kind == "O") and all(isinstance(e, str) for e in leaf)
 

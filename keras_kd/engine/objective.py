@@ -13,7 +13,7 @@ from keras_kd.engine.reduction import Reads, reads_of, reduce_loss
 from keras_kd.hyperparameters import Schedule, check_scalar, parts_in
 from keras_kd.losses.base import DistillationLoss, requests_in, values_and_valid
 from keras_kd.losses.stock import as_distillation_loss
-from keras_kd.taps import Recording
+from keras_kd.signals.recording import Recording
 
 
 class Objective:
@@ -97,6 +97,13 @@ class Objective:
         for loss, (teacher, student) in zip(self.losses, signal_specs, strict=True):
             loss.build(teacher, student)
         self.signal_specs = signal_specs
+
+    def specs(self, signals: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """Return the shapes of what `signals` returned, of `keras.KerasTensor`."""
+        return [
+            (_spec(loss, "teacher", teacher), _spec(loss, "student", student))
+            for loss, (teacher, student) in zip(self.losses, signals, strict=True)
+        ]
 
     def layers(self, models: list[Any]) -> dict[str, keras.layers.Layer]:
         """Return the layers that the losses own, each by a name of its place.
@@ -186,21 +193,21 @@ def check_values(loss: DistillationLoss, values: Any, batch: Any) -> None:
         )
 
 
-def specs(signals: Any) -> Any:
-    """Return signals as `keras.KerasTensor`, with a batch axis of any size."""
-
-    def spec(signal: Any) -> Any:
-        if signal is None:
-            return None
-        shape = tuple(signal.shape)
-        dtype = keras.backend.standardize_dtype(signal.dtype)
-        return keras.KerasTensor((None, *shape[1:]) if shape else (), dtype=dtype)
-
-    return keras.tree.map_structure(spec, signals)
-
-
 def _signals(loss: DistillationLoss, side: str) -> Any:
     return loss.teacher_signals() if side == "teacher" else loss.student_signals()
+
+
+def _spec(loss: DistillationLoss, side: str, values: Any) -> Any:
+    """Return the shapes of a loss's signals of one side."""
+    signals = _signals(loss, side)
+    if values is None:
+        return None
+    return keras.tree.map_structure_up_to(
+        signals,
+        lambda request, value: None if request is None else request.spec(value),
+        signals,
+        values,
+    )
 
 
 def _fetch(loss: DistillationLoss, side: str, record: Recording | None) -> Any:
@@ -208,7 +215,7 @@ def _fetch(loss: DistillationLoss, side: str, record: Recording | None) -> Any:
     if record is None:
         return None
     return keras.tree.map_structure(
-        lambda request: None if request is None else record.fetch(request), signals
+        lambda request: None if request is None else request.value(record), signals
     )
 
 

@@ -14,7 +14,7 @@ from keras import ops
 from keras_kd import _backend
 from keras_kd.losses.base import DistillationLoss, requests_in, values_and_valid
 from keras_kd.losses.context import StepContext
-from keras_kd.taps import Output, select_output
+from keras_kd.signals.output import select_output
 
 
 @dataclass
@@ -251,8 +251,8 @@ def selected_weights(loss: DistillationLoss, sample_weight: Any, student: Any) -
     """
     if not isinstance(sample_weight, (dict, list, tuple)):
         return sample_weight
-    requests = requests_in(loss.student_signals())
-    keys = {request.key for request in requests if isinstance(request, Output)}
+    signals = requests_in(loss.student_signals())
+    keys = {key for signal in signals for key in signal.reads_outputs}
     if len(keys) != 1:
         return sample_weight
     return select_output(student, sample_weight, keys.pop(), "sample weights")

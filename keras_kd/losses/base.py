@@ -9,7 +9,9 @@ from keras import ops
 
 from keras_kd import hyperparameters
 from keras_kd.losses.context import StepContext
-from keras_kd.taps import Output, Tap
+from keras_kd.signals.base import Signal
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import as_signal
 
 
 class DistillationLoss:
@@ -88,11 +90,11 @@ class DistillationLoss:
         return bool(self.__dict__.get("_built", False))
 
     def teacher_signals(self) -> Any:
-        """Return the structure of `Output` and `Tap` objects wanted of the teacher."""
+        """Return the structure of signals wanted of the teacher."""
         return self._signal("teacher_layer_name")
 
     def student_signals(self) -> Any:
-        """Return the structure of `Output` and `Tap` objects wanted of the student."""
+        """Return the structure of signals wanted of the student."""
         return self._signal("student_layer_name")
 
     def _signal(self, argument: str) -> Any:
@@ -100,9 +102,7 @@ class DistillationLoss:
         address = getattr(self, argument)
         kept = self.__dict__.setdefault("_signals", {})
         if argument not in kept or kept[argument][0] is not address:
-            signal = Output() if address is None else address
-            if not isinstance(signal, (Tap, Output)):
-                signal = Tap(signal)
+            signal = Output() if address is None else as_signal(address)
             kept[argument] = (address, signal)
         return kept[argument][1]
 
@@ -122,8 +122,7 @@ class DistillationLoss:
         )
         for side, model, signals in sides:
             for request in requests_in(signals):
-                if isinstance(request, Tap):
-                    request.resolve(model, side=side)
+                request.bind(model, side=side)
 
     def build(self, teacher: Any, student: Any) -> None:
         """Check the shapes of the signals and create the layers of the loss.
@@ -301,7 +300,7 @@ def _is_boolean(value: Any) -> bool:
 
 
 def requests_in(signals: Any) -> list[Any]:
-    """List the `Output` and `Tap` objects of a structure of signals."""
+    """List the signals of a structure of signals, without the None in it."""
     return [request for request in keras.tree.flatten(signals) if request is not None]
 
 
@@ -309,12 +308,12 @@ def address_config(address: Any, signal: Any) -> Any:
     """Return the JSON form of the address of a layer.
 
     Args:
-        address: What the user gave: a path, a layer, a `Tap`, or None.
-        signal: The tap made of it, which knows the path of a layer object.
+        address: What the user gave: a path, a layer, a signal, or None.
+        signal: The signal made of it, which knows the path of a layer object.
     """
     if isinstance(address, keras.layers.Layer):
         return signal.get_config()["layer"]
-    if isinstance(address, (Tap, Output)):
+    if isinstance(address, Signal):
         return keras.saving.serialize_keras_object(address)
     return address
 

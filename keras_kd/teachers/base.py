@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_kd.taps import Recording
+from keras_kd.signals.recording import Recording
 
 
 class Teacher:

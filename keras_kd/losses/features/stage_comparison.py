@@ -6,7 +6,7 @@ from typing import Any
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.features.shapes import check_same_rank
 from keras_kd.losses.logits.checks import check_finite
-from keras_kd.taps import Tap
+from keras_kd.signals.tap import as_signal
 
 
 class StageComparison(DistillationLoss):
@@ -44,8 +44,8 @@ class StageComparison(DistillationLoss):
         if name is not None:
             self.name = name
         self._taps = {
-            "teacher": [_tap(layer) for layer in teacher_layer_names],
-            "student": [_tap(layer) for layer in student_layer_names],
+            "teacher": [as_signal(layer) for layer in teacher_layer_names],
+            "student": [as_signal(layer) for layer in student_layer_names],
         }
 
     def teacher_signals(self) -> Any:
@@ -85,7 +85,3 @@ class StageComparison(DistillationLoss):
                 for side, layers in addresses.items()
             },
         }
-
-
-def _tap(layer: Any) -> Tap:
-    return layer if isinstance(layer, Tap) else Tap(layer)
