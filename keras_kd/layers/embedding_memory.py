@@ -102,8 +102,8 @@ class EmbeddingMemory(keras.layers.Layer):
             size = ops.sqrt(ops.sum(ops.square(mixed), axis=-1, keepdims=True))
             mixed = mixed / ops.maximum(size, 1e-12)
             rows = ops.where(ops.expand_dims(kept, -1) > 0.0, mixed, old)
-            places = ops.expand_dims(ids, -1)
-            bank.assign(ops.scatter_update(stored, places, rows))
+            indices = ops.expand_dims(ids, -1)
+            bank.assign(ops.scatter_update(stored, indices, rows))
             variable.assign(z)
 
     def get_config(self) -> dict[str, Any]:

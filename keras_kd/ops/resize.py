@@ -21,7 +21,7 @@ def adaptive_average_pool(features: Any, size: tuple[int, int]) -> Any:
         Tensor of shape `(batch, h, w, channels)`.
 
     Raises:
-        ValueError: `size` is larger than the map.
+        ValueError: If `size` is larger than the map.
 
     Example:
     >>> adaptive_average_pool(np.ones((1, 7, 6, 2), "float32"), (3, 3)).shape[1:3] == (
@@ -48,8 +48,8 @@ def adaptive_average_pool(features: Any, size: tuple[int, int]) -> Any:
 
 def _averaging_matrix(length: int, target: int) -> Any:
     matrix = np.zeros((target, length), "float32")
-    for place in range(target):
-        start = place * length // target
-        stop = -(-(place + 1) * length // target)
-        matrix[place, start:stop] = 1.0 / (stop - start)
+    for index in range(target):
+        start = index * length // target
+        stop = -(-(index + 1) * length // target)
+        matrix[index, start:stop] = 1.0 / (stop - start)
     return ops.convert_to_tensor(matrix)

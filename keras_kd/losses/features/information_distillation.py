@@ -38,7 +38,8 @@ class InformationDistillation(ProjectedComparison):
         name: The name in the logs. Defaults to "information_distillation".
 
     Raises:
-        ValueError: An argument is none of these.
+        ValueError: If `alpha` is not above ½, a weight is negative, or `projector` is
+            not one of these.
 
     Example:
     >>> loss = InformationDistillation("embedding", "embedding")
@@ -86,9 +87,6 @@ class InformationDistillation(ProjectedComparison):
         mutual = mutual_information(t, s, included=included)
         value += step.value(self, "mutual_weight") * mutual
         return value * ops.ones_like(included)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "alpha": self.alpha}
 
 
 METHODS = (

@@ -36,7 +36,8 @@ class SimpleRecipeDistillation(ProjectedComparison):
         name: The name in the logs. Defaults to "simple_recipe_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the features do not fit.
+        ValueError: If `power` is below 1, `projector` is not one of these, or the
+            features cannot be brought to one shape.
 
     Example:
     >>> loss = SimpleRecipeDistillation("embedding", "embedding")
@@ -77,9 +78,6 @@ class SimpleRecipeDistillation(ProjectedComparison):
         gap -= standardized_channels(teacher, included=included)
         total = ops.sum(ops.power(ops.abs(gap), self.power))
         return ops.log(total + _SMALLEST) * ops.ones_like(included)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "power": self.power}
 
 
 METHODS = (

@@ -38,8 +38,8 @@ class RefinedLogitDistillation(ClassComparison):
         name: The name in the logs. Defaults to "refined_logit_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs do not fit, or there are
-            no labels.
+        ValueError: If a weight is negative, a temperature is not positive, the outputs
+            do not hold logits of the same classes, or there are no labels that fit.
 
     Example:
     >>> loss = RefinedLogitDistillation()
@@ -87,9 +87,6 @@ class RefinedLogitDistillation(ClassComparison):
             temperature=step.value(self, "temperature"),
             confidence_temperature=step.value(self, "confidence_temperature"),
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "standardize": self.standardize}
 
 
 METHODS = (
