@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
-from keras.src.backend import get_keras_mask, set_keras_mask
+from keras.src.backend import compute_output_spec, get_keras_mask, set_keras_mask
+from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 
 class PlainError(ValueError):
@@ -78,9 +79,63 @@ def update_metrics(model: keras.Model, *state_and_batch: Any) -> Any:
     return model._update_metrics_variables(*state_and_batch)
 
 
-def place_of(optimizer: Any, variable: Any) -> int:
-    """Return the place of a variable among those that an optimizer was built for."""
+def index_of(optimizer: Any, variable: Any) -> int:
+    """Return the index of a variable among those that an optimizer was built for."""
     return int(optimizer._get_variable_index(variable))
+
+
+def metric_names(model: keras.Model) -> list[str]:
+    """List the names of the compiled losses and metrics in the logs, once built."""
+    metrics, loss = model._compile_metrics, model._compile_loss
+    names = []
+    if metrics is not None and metrics.built:
+        names += list(metrics.result())
+    if loss is not None and loss.built:
+        names += [metric.name for metric in loss.metrics]
+    return names
+
+
+def map_also(pairs: Any) -> None:
+    """Give more variables their values in the stateless scope that is open now.
+
+    Args:
+        pairs: Pairs of variables and values. Those that the scope knows stay.
+    """
+    scope = get_stateless_scope() if pairs else None
+    if scope is not None:
+        for variable, value in pairs:
+            scope.state_mapping.setdefault(id(variable), value)
+
+
+def build_by(run: Any, x: Any) -> None:
+    """Create the variables of the layers that `run(x)` calls, without running it.
+
+    Args:
+        run: A function of `x`.
+        x: A structure of arrays or tensors.
+    """
+    specs = keras.tree.map_structure(
+        lambda leaf: (
+            None
+            if leaf is None
+            else keras.KerasTensor(
+                tuple(leaf.shape), keras.backend.standardize_dtype(leaf.dtype)
+            )
+        ),
+        x,
+    )
+    try:
+        compute_output_spec(run, specs)
+    except Exception:
+        # What cannot be traced is run: its error, if any, says more.
+        run(as_tensors(x))
+
+
+def as_tensors(values: Any) -> Any:
+    """Return a structure of arrays and None as tensors and None."""
+    return keras.tree.map_structure(
+        lambda leaf: None if leaf is None else keras.ops.convert_to_tensor(leaf), values
+    )
 
 
 def reads_labels(model: keras.Model) -> bool:
@@ -108,6 +163,16 @@ def freeze(layer: keras.layers.Layer) -> None:
 def is_built(layer: keras.layers.Layer) -> bool:
     """Say whether a layer and all its sub-layers have their variables."""
     return all(part.built for part in layer._flatten_layers())
+
+
+def has_fixed_batch_size(layer: Any) -> bool:
+    """Say whether a layer or a part of it takes batches of one size only."""
+    if not isinstance(layer, keras.layers.Layer):
+        return False
+    inputs = getattr(layer, "inputs", None) or []
+    if any(tensor.shape[:1] not in ((), (None,)) for tensor in inputs):
+        return True
+    return any(getattr(part, "stateful", False) for part in layer._flatten_layers())
 
 
 def needs_a_batch(model: keras.Model) -> bool:

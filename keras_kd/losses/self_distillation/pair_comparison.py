@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from keras_kd.losses.context import StepContext
@@ -33,16 +34,26 @@ class PairComparison(OwnOutput):
         """
         raise NotImplementedError
 
-    def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
-        del teacher
-        included = step.included(ops.shape(student)[0])
-        index, has_pair = pair_indices(self.keys(student, step), included)
-        if step.checks and not bool(ops.any(has_pair)):
+    def groups(self, step: StepContext) -> np.ndarray | None:
+        """Return the keys of the first batch on the host, or None where unknown."""
+        raise NotImplementedError
+
+    def check_batch(self, step: StepContext) -> None:
+        groups = self.groups(step)
+        if groups is None:
+            return
+        _, counts = np.unique(groups[groups >= 0], return_counts=True)
+        if not (counts > 1).any():
             warnings.warn(
                 f"No example of the first batch has a pair, so {type(self).__name__}"
                 f" is 0 there. {self._advice}",
                 stacklevel=2,
             )
+
+    def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
+        del teacher
+        included = step.included(ops.shape(student)[0])
+        index, has_pair = pair_indices(self.keys(student, step), included)
         return pair_kl_divergence(
             student,
             index,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_kd.hyperparameters import Scalar
@@ -76,6 +77,14 @@ class SameClassDistillation(PairComparison):
         )
         # Two labels that both name no class (255) are not one class.
         return ops.where(names_class(labels, student.shape[-1]), labels, -1)
+
+    def groups(self, step: StepContext) -> np.ndarray | None:
+        if step.y is None or keras.tree.is_nested(step.y):
+            return None
+        labels = np.asarray(ops.convert_to_numpy(step.y))
+        if labels.ndim > 1 and labels.shape[-1] > 1:
+            labels = labels.argmax(axis=-1)
+        return labels.reshape(-1)
 
 
 METHODS = (

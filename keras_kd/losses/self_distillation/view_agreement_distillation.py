@@ -3,10 +3,12 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_kd.hyperparameters import Scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.registry import Method
+from keras_kd.losses.sample_ids import check_sample_ids
 from keras_kd.losses.sample_ids import sample_ids as sample_ids_of
 from keras_kd.losses.self_distillation.pair_comparison import PairComparison
 
@@ -68,6 +70,9 @@ class ViewAgreementDistillation(PairComparison):
 
     def keys(self, student: Any, step: StepContext) -> Any:
         return sample_ids_of(step, self.sample_ids)
+
+    def groups(self, step: StepContext) -> np.ndarray | None:
+        return check_sample_ids(step, self.sample_ids)
 
 
 METHODS = (
