@@ -1,6 +1,7 @@
 """The seam between the Distiller and every method."""
 
 import copy
+import inspect
 import re
 from typing import Any
 
@@ -12,6 +13,8 @@ from keras_kd.losses.context import StepContext
 from keras_kd.signals.base import Signal
 from keras_kd.signals.output import Output
 from keras_kd.signals.tap import as_signal
+
+_ABSENT = object()
 
 
 class DistillationLoss:
@@ -52,6 +55,10 @@ class DistillationLoss:
     teacher_layer_name: Any = None
     student_layer_name: Any = None
     per_position: bool = False
+
+    def __init__(self, *, name: str | None = None) -> None:
+        if name is not None:
+            self.name = name
 
     @property
     def name(self) -> str:
@@ -240,10 +247,17 @@ class DistillationLoss:
         self.bind(teacher, student)
 
     def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor, from attributes of their names.
+
+        A subclass adds those that it keeps in another form.
+        """
         config = {
-            name: hyperparameters.to_config(getattr(self, name))
-            for name in hyperparameters.names_of(self)
+            name: list(value) if isinstance(value, tuple) else value
+            for name in inspect.signature(type(self)).parameters
+            if (value := self.__dict__.get(name, _ABSENT)) is not _ABSENT
         }
+        for name in hyperparameters.names_of(self):
+            config[name] = hyperparameters.to_config(getattr(self, name))
         if "_name" in self.__dict__:
             config["name"] = self.__dict__["_name"]
         return config

@@ -27,7 +27,8 @@ class Divergence:
         **parameters: The numbers in brackets above.
 
     Raises:
-        ValueError: There is no such divergence, or it has no such number.
+        ValueError: If `name` is not one of these, or a parameter is not one of its
+            numbers.
 
     Example:
     >>> divergence = Divergence("jensen_shannon_divergence", beta=0.1)
@@ -152,8 +153,8 @@ def resolve_losses(losses: Any) -> Any:
         The same structure of `Divergence`, `keras.losses.Loss`, callables and None.
 
     Raises:
-        ValueError: A part of it stands for nothing that can compare two tensors, or
-            there is nothing in it but None.
+        ValueError: If a part of it cannot compare two tensors, or there is nothing in
+            it but None.
     """
     resolved = _map_losses(_resolve, losses)
     if not any(_leaves(resolved)):
@@ -232,7 +233,7 @@ def compare(
         The results in the structure of the signals.
 
     Raises:
-        ValueError: The structures differ.
+        ValueError: If the structures differ.
     """
     if not isinstance(teacher, (dict, list, tuple)):
         if isinstance(losses, (dict, list)):

@@ -127,7 +127,7 @@ def jensen_shannon_divergence(
         Tensor of shape `(...)`, float32, at least 0.
 
     Raises:
-        ValueError: `beta` lies outside of [0, 1].
+        ValueError: If `beta` is not in [0, 1].
 
     Example:
     >>> far = np.array([[99.0, 0.0]]), np.array([[0.0, 99.0]])
@@ -181,7 +181,7 @@ def skew_kl_divergence(
         Tensor of shape `(...)`, float32, from 0 to −T² log α.
 
     Raises:
-        ValueError: `alpha` lies outside of [0, 1).
+        ValueError: If `alpha` is not in [0, 1).
 
     Example:
     >>> logits = np.array([[1.0, 2.0, 3.0]])
@@ -221,7 +221,7 @@ def skew_reverse_kl_divergence(
         Tensor of shape `(...)`, float32, from 0 to −T² log α.
 
     Raises:
-        ValueError: `alpha` lies outside of [0, 1).
+        ValueError: If `alpha` is not in [0, 1).
 
     Example:
     >>> logits = np.array([[1.0, 2.0, 3.0]])
@@ -255,7 +255,7 @@ def symmetric_kl_divergence(
         Tensor of shape `(...)`, float32, at least 0.
 
     Raises:
-        ValueError: `forward_weight` lies outside of [0, 1].
+        ValueError: If `forward_weight` is not in [0, 1].
 
     Example:
     >>> logits = np.array([[1.0, 2.0, 3.0]])
@@ -312,7 +312,7 @@ def adaptive_kl_divergence(
         Tensor of shape `(...)`, float32, at least 0.
 
     Raises:
-        ValueError: `alpha` lies outside of [0, 1].
+        ValueError: If `alpha` is not in [0, 1].
 
     Example:
     >>> logits = np.array([[1.0, 2.0, 3.0]])

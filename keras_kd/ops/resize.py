@@ -22,7 +22,7 @@ def adaptive_average_pool(features: Any, size: tuple[Any, Any]) -> Any:
         Tensor of shape `(batch, h, w, channels)`.
 
     Raises:
-        ValueError: `size` is larger than the map.
+        ValueError: If `size` is larger than the map.
 
     Example:
     >>> adaptive_average_pool(np.ones((1, 7, 6, 2), "float32"), (3, 3)).shape[1:3] == (

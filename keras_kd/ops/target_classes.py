@@ -272,7 +272,7 @@ def virtual_teacher_kl_divergence(
         Tensor of shape `(...)`, float32, at least 0.
 
     Raises:
-        ValueError: `correct_probability` lies outside of [0, 1].
+        ValueError: If `correct_probability` is not in [0, 1].
 
     Example:
     >>> even, labels = np.zeros((1, 2)), np.array([0])

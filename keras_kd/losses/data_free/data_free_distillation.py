@@ -39,8 +39,8 @@ class DataFreeDistillation(DistillationLoss):
         name: The name in the logs. Defaults to "data_free_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the student is no
-            `DataFreeStudent`.
+        ValueError: If a weight is negative, `temperature` is not positive, or the
+            student is not a `DataFreeStudent`.
 
     Example:
     >>> loss = DataFreeDistillation(layer_name="teacher/embedding")
@@ -69,6 +69,7 @@ class DataFreeDistillation(DistillationLoss):
         layer_name: Any = None,
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         self.one_hot_weight = one_hot_weight
         self.activation_weight = activation_weight
         self.information_weight = information_weight
@@ -76,8 +77,6 @@ class DataFreeDistillation(DistillationLoss):
         self.layer_name = layer_name
         self._tap = None if layer_name is None else as_signal(layer_name)
         self._outputs = {"teacher": Output("teacher"), "student": Output("student")}
-        if name is not None:
-            self.name = name
 
     def teacher_signals(self) -> Any:
         return None
@@ -87,10 +86,11 @@ class DataFreeDistillation(DistillationLoss):
         return {**self._outputs, **features}
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
-        """Raise where teacher and student do not answer in the same classes.
+        """Raise where teacher and student do not have the same classes.
 
         Raises:
-            ValueError: They do not, or their outputs are not one answer per example.
+            ValueError: If the outputs are not `(batch, classes)`, or the classes
+                differ.
         """
         del teacher_outputs
         shape = tuple(student_outputs["teacher"].shape)

@@ -49,8 +49,8 @@ class FeatureDistillation(DistillationLoss):
         name: The name in the logs. Defaults to "feature_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the features cannot be brought to
-            one shape.
+        ValueError: If `loss` or `projector` is not one of these, or the features cannot
+            be brought to one shape.
 
     Example:
     >>> loss = FeatureDistillation("mse", "block_3", "block_2")
@@ -69,6 +69,7 @@ class FeatureDistillation(DistillationLoss):
         projector: Any = "auto",
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         self.loss = resolve_losses(loss)
         self.teacher_layer_name = teacher_layer_name
         self.student_layer_name = student_layer_name
@@ -81,8 +82,6 @@ class FeatureDistillation(DistillationLoss):
         self.projector = projector
         self._projectors: list[Any] = []
         self._widths: list[Any] | None = None
-        if name is not None:
-            self.name = name
         self.teacher_signals()
         self.student_signals()
 

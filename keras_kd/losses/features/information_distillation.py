@@ -40,7 +40,8 @@ class InformationDistillation(BatchStatisticsComparison):
         name: The name in the logs. Defaults to "information_distillation".
 
     Raises:
-        ValueError: An argument is none of these.
+        ValueError: If `alpha` is not above ½, a weight is negative, or `projector` is
+            not one of these.
 
     Example:
     >>> loss = InformationDistillation("embedding", "embedding")
@@ -88,9 +89,6 @@ class InformationDistillation(BatchStatisticsComparison):
         mutual = mutual_information(t, s, included=included)
         value += step.value(self, "mutual_weight") * mutual
         return value * ops.ones_like(included)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "alpha": self.alpha}
 
 
 METHODS = (

@@ -38,7 +38,8 @@ class OverhaulDistillation(StageComparison):
         name: The name in the logs. Defaults to "overhaul_distillation".
 
     Raises:
-        ValueError: The lists do not fit, or a feature is no image.
+        ValueError: If the lists are empty or differ in length, or a feature is not an
+            image.
 
     Example:
     >>> loss = OverhaulDistillation(["bn_1", "bn_2"], ["bn_1", "bn_2"])

@@ -34,7 +34,8 @@ class PearsonDistillation(BatchStatisticsComparison):
         name: The name in the logs. Defaults to "pearson_distillation".
 
     Raises:
-        ValueError: The maps cannot be brought to one shape.
+        ValueError: If `projector` is not one of these, or the features cannot be
+            brought to one shape.
 
     Example:
     >>> loss = PearsonDistillation("neck", "neck")

@@ -38,7 +38,8 @@ class ReviewDistillation(StageComparison):
         name: The name in the logs. Defaults to "review_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or a feature is no image.
+        ValueError: If the lists are empty or differ in length, `width` is not a
+            positive integer, or a feature is not an image.
 
     Example:
     >>> loss = ReviewDistillation(["stage_1", "stage_2"], ["stage_1", "stage_2"])
@@ -100,9 +101,6 @@ class ReviewDistillation(StageComparison):
             wanted = channels_last(teacher[level])
             total += hierarchical_context_distance(*same_spatial_size(wanted, fused))
         return total
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width}
 
 
 METHODS = (

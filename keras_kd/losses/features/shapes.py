@@ -49,7 +49,7 @@ def check_same_rank(teacher: Any, student: Any, *, loss_name: str) -> None:
     """Raise where two features cannot be brought to one shape.
 
     Raises:
-        ValueError: Their ranks differ, or they are sequences of different length.
+        ValueError: If their ranks differ, or they are sequences of different length.
     """
     pair = f"teacher {tuple(teacher.shape)}, student {tuple(student.shape)}"
     if len(teacher.shape) != len(student.shape) or len(student.shape) < 2:

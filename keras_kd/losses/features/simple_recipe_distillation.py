@@ -40,7 +40,8 @@ class SimpleRecipeDistillation(BatchStatisticsComparison):
         name: The name in the logs. Defaults to "simple_recipe_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the features do not fit.
+        ValueError: If `power` is below 1, `projector` is not one of these, or the
+            features cannot be brought to one shape.
 
     Example:
     >>> loss = SimpleRecipeDistillation("embedding", "embedding")
@@ -81,9 +82,6 @@ class SimpleRecipeDistillation(BatchStatisticsComparison):
         gap -= standardized_channels(teacher, included=included)
         total = ops.sum(ops.power(ops.abs(gap), self.power))
         return ops.log(total + _SMALLEST) * ops.ones((ops.shape(student)[0],))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "power": self.power}
 
 
 METHODS = (

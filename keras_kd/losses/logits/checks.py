@@ -12,7 +12,7 @@ def check_same_classes(
     """Raise where two specs of logits do not stand for the same classes.
 
     Raises:
-        ValueError: The shapes differ, or there are fewer classes than `minimum`.
+        ValueError: If the shapes differ, or there are fewer classes than `minimum`.
     """
     pair = f"teacher {tuple(teacher.shape)}, student {tuple(student.shape)}"
     if len(teacher.shape) != len(student.shape) or len(student.shape) < 2:
@@ -41,7 +41,7 @@ def check_finite(values: Any, *, side: str, loss_name: str) -> None:
     -inf is a legal logit: it leaves a class out.
 
     Raises:
-        ValueError: It does.
+        ValueError: If it does.
     """
     array = ops.convert_to_numpy(ops.cast(values, "float32"))
     wrong = np.isnan(array) | (array == np.inf)
@@ -67,7 +67,7 @@ def check_not_probabilities(
         remedy: What else can be done, a clause that ends the message.
 
     Raises:
-        ValueError: It does: all rows are at least 0 and sum to 1 (binary: all values
+        ValueError: If it does: all rows are at least 0 and sum to 1 (binary: all values
             lie in [0, 1]).
     """
     array = ops.convert_to_numpy(ops.cast(values, "float32"))

@@ -53,7 +53,7 @@ def check_one_output(output: Any, *, side: str, loss_name: str) -> None:
     """Raise where a model has several outputs and none is selected.
 
     Raises:
-        ValueError: It has.
+        ValueError: If it has.
     """
     if keras.tree.is_nested(output):
         known = (
@@ -71,7 +71,7 @@ def check_logits(values: Any, *, side: str, loss_name: str) -> None:
     """Raise where the first batch of an output holds no logits.
 
     Raises:
-        ValueError: Some are not numbers, or all look like probabilities.
+        ValueError: If some are not numbers, or all look like probabilities.
     """
     check_finite(values, side=side, loss_name=loss_name)
     check_not_probabilities(values, side=side, binary=False, loss_name=loss_name)
@@ -93,7 +93,7 @@ def class_labels(y: Any, student: Any, *, key: Any, loss_name: str) -> Any:
         fewer classes) leaves its position out of the loss.
 
     Raises:
-        ValueError: There are no labels, or they do not fit the logits.
+        ValueError: If there are no labels, or they do not fit the logits.
     """
     if y is None:
         raise ValueError(

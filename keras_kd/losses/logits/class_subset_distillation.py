@@ -44,8 +44,9 @@ class ClassSubsetDistillation(OutputComparison):
         name: The name in the logs. Defaults to "class_subset_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs do not fit, or there are
-            no labels where they are read.
+        ValueError: If `classes` is not a list of at least two different indices,
+            `temperature` is not positive, the outputs do not have these classes, or
+            there are no labels where they are read.
 
     Example:
     >>> loss = ClassSubsetDistillation([2, 0], temperature=1.0)
@@ -136,13 +137,6 @@ class ClassSubsetDistillation(OutputComparison):
         )
         # Where the teacher knows nothing its answer counts as little as padding.
         return only_valid(step, own, value)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "classes": self.classes,
-            "own_examples_only": self.own_examples_only,
-        }
 
 
 METHODS = (

@@ -31,8 +31,9 @@ class ConfidenceWeightedDistillation(SeveralTeachers):
         name: The name in the logs. Defaults to "confidence_weighted_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the teacher is no ensemble of that
-            many, the outputs do not fit, or there are no labels.
+        ValueError: If `num_teachers` is not an integer of at least 2, `temperature` is
+            not positive, the teacher is not an ensemble of that many, the outputs do
+            not hold logits of the same classes, or there are no labels that fit.
 
     Example:
     >>> loss = ConfidenceWeightedDistillation(2)

@@ -52,7 +52,8 @@ class CurriculumTemperature(ClassComparison):
         name: The name in the logs. Defaults to "curriculum_temperature".
 
     Raises:
-        ValueError: An argument is none of these, or the outputs do not fit.
+        ValueError: If a number is not in its range, `loss` is not a divergence, or the
+            outputs do not hold logits of the same classes.
 
     Example:
     >>> loss = CurriculumTemperature(CosineWarmup(1.0, warmup_steps=10 * 391))
@@ -130,14 +131,7 @@ class CurriculumTemperature(ClassComparison):
         return ops.maximum(logits, -1e30)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "loss": serialize_losses(self.loss),
-            "minimum": self.minimum,
-            "span": self.span,
-            "initial_theta": self.initial_theta,
-            "standardize": self.standardize,
-        }
+        return {**super().get_config(), "loss": serialize_losses(self.loss)}
 
 
 METHODS = (

@@ -39,8 +39,8 @@ class DecoupledDistillation(ClassComparison):
         name: The name in the logs. Defaults to "decoupled_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs do not fit, or there are
-            no labels.
+        ValueError: If a weight is negative, `temperature` is not positive, the outputs
+            do not hold logits of the same classes, or there are no labels that fit.
 
     Example:
     >>> loss = DecoupledDistillation(beta=2.0)
@@ -87,9 +87,6 @@ class DecoupledDistillation(ClassComparison):
             temperature=step.value(self, "temperature"),
         )
         return only_valid(step, names_class(labels, student.shape[-1]), value)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "standardize": self.standardize}
 
 
 METHODS = (

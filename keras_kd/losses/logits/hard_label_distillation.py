@@ -26,7 +26,7 @@ class HardLabelDistillation(OutputComparison):
         name: The name in the logs. Defaults to "hard_label_distillation".
 
     Raises:
-        ValueError: The outputs do not stand for the same classes.
+        ValueError: If the outputs do not stand for the same classes.
 
     Example:
     >>> teacher, student = np.array([[0.0, 5.0]]), np.array([[0.0, 0.0]])

@@ -57,7 +57,8 @@ class LogitsDistillation(OutputComparison):
         name: The name in the logs. Defaults to "logits_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the outputs do not fit.
+        ValueError: If `temperature` is not positive, `loss` is not one of these, or the
+            outputs do not fit it.
 
     Example:
     >>> loss = LogitsDistillation(temperature=2.0)
@@ -129,12 +130,7 @@ class LogitsDistillation(OutputComparison):
         return standardize(outputs) if self.standardize else outputs
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "loss": serialize_losses(self.loss),
-            "standardize": self.standardize,
-            "from_logits": self.from_logits,
-        }
+        return {**super().get_config(), "loss": serialize_losses(self.loss)}
 
 
 METHODS = (

@@ -42,7 +42,8 @@ class MultiLevelLogitDistillation(ClassComparison):
         name: The name in the logs. Defaults to "multi_level_logit_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the outputs do not fit.
+        ValueError: If `temperatures` is not a list of positive numbers, or the outputs
+            do not hold logits of the same classes.
 
     Example:
     >>> logits = np.array([[1.0, 2.0], [5.0, 3.0]])
@@ -86,13 +87,6 @@ class MultiLevelLogitDistillation(ClassComparison):
             total += examples + classes
             total += kl_divergence(teacher, student, temperature=temperature)
         return total
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "temperatures": self.temperatures,
-            "standardize": self.standardize,
-        }
 
 
 METHODS = (

@@ -34,8 +34,8 @@ class NormalizedDistillation(ClassComparison):
         name: The name in the logs. Defaults to "normalized_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs do not fit, or there are
-            no labels.
+        ValueError: If `gamma` is negative, `temperature` is not positive, the outputs
+            do not hold logits of the same classes, or there are no labels that fit.
 
     Example:
     >>> loss = NormalizedDistillation(gamma=1.5)

@@ -1,4 +1,4 @@
-"""Stages of the student answer in the teacher's logits, whatever both are built of."""
+"""Stages of the student learn the teacher's logits, whatever both are built of."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -47,8 +47,9 @@ class OneForAllDistillation(OutputComparison):
         name: The name in the logs. Defaults to "one_for_all_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs do not fit, or there are
-            no labels.
+        ValueError: If `student_layer_names` is empty, `epsilon` is below 1,
+            `temperature` is not positive, the outputs do not hold logits of the same
+            classes, or there are no labels that fit.
 
     Example:
     >>> loss = OneForAllDistillation(["stage_1", "stage_2"], epsilon=1.5)
@@ -121,12 +122,12 @@ class OneForAllDistillation(OutputComparison):
         if self._exits:
             return
         stages = student["stages"]
-        for place, stage in enumerate(stages):
+        for index, stage in enumerate(stages):
             layer = ClassifierExit(
                 student["output"].shape[-1],
-                reductions=len(stages) - 1 - place,
+                reductions=len(stages) - 1 - index,
                 dtype="float32",
-                name=f"{self.name}_exit_{place}",
+                name=f"{self.name}_exit_{index}",
             )
             layer.build(tuple(channels_last(stage).shape))
             self._exits.append(layer)

@@ -40,8 +40,8 @@ class RefinedLogitDistillation(ClassComparison):
         name: The name in the logs. Defaults to "refined_logit_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs do not fit, or there are
-            no labels.
+        ValueError: If a weight is negative, a temperature is not positive, the outputs
+            do not hold logits of the same classes, or there are no labels that fit.
 
     Example:
     >>> loss = RefinedLogitDistillation()
@@ -90,9 +90,6 @@ class RefinedLogitDistillation(ClassComparison):
             confidence_temperature=step.value(self, "confidence_temperature"),
         )
         return only_valid(step, names_class(labels, student.shape[-1]), value)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "standardize": self.standardize}
 
 
 METHODS = (

@@ -33,8 +33,9 @@ class TeacherDroppingDistillation(SeveralTeachers):
         name: The name in the logs. Defaults to "teacher_dropping_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the teacher is no ensemble of that
-            many, or the outputs do not fit.
+        ValueError: If `num_teachers` is not an integer of at least 2, `temperature` is
+            not positive, `drop_rate` is not from 0 to 1, the teacher is not an ensemble
+            of that many, or the outputs do not hold logits of the same classes.
 
     Example:
     >>> loss = TeacherDroppingDistillation(2, temperature=1.0)
@@ -87,9 +88,6 @@ class TeacherDroppingDistillation(SeveralTeachers):
             training=bool(step.training),
         )
         return ops.sum(weighted(kept, values), axis=0) / ops.sum(kept, axis=0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.seed}
 
 
 METHODS = (

@@ -19,7 +19,7 @@ _COMBINES = ("mean", "best", "lowest_margin")
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class CollaborativeDistillation(PeerComparison):
-    """Online distillation from the students' joint answer: KDCL; reads the labels.
+    """Online distillation from the students' joint logits: KDCL; reads the labels.
 
     Σ_k T² KL(softmax(z / T) ‖ p_k) over the students, where the joint logits z carry
     no gradient: the students' mean ("mean"); for each example those of the student
@@ -34,8 +34,9 @@ class CollaborativeDistillation(PeerComparison):
         name: The name in the logs. Defaults to "collaborative_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs are not the logits of
-            several students, or there are no labels ("mean" needs none).
+        ValueError: If `combine` is not one of these, `temperature` is not positive, the
+            outputs are not the logits of several students, or there are no labels that
+            fit ("mean" needs none).
 
     Example:
     >>> loss = CollaborativeDistillation("mean", temperature=1.0)
@@ -83,9 +84,6 @@ class CollaborativeDistillation(PeerComparison):
         if labels is None:
             return value
         return only_valid(step, names_class(labels, joint.shape[-1]), value)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "combine": self.combine}
 
 
 METHODS = (

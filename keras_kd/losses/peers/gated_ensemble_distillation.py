@@ -24,11 +24,11 @@ class GatedEnsembleDistillation(PeerComparison):
     """Branches and their gated ensemble teach each other: ONE; reads the labels.
 
     With the gate's weights g of the shared features and the branches' logits z_k, the
-    ensemble answers z = Σ_k g_k z_k; the loss is CE(label, z) + Σ_k T² KL(softmax(z /
-    T) ‖ softmax(z_k / T)), where the target carries no gradient. One value per
-    example; one whose label names no class is left out. A class that a branch leaves
-    out, by a logit of -inf, is left out of the ensemble. The gate trains with the
-    branches and is no part of them.
+    ensemble's logits are z = Σ_k g_k z_k; the loss is CE(label, z) + Σ_k T²
+    KL(softmax(z / T) ‖ softmax(z_k / T)), where the target carries no gradient. One
+    value per example; one whose label names no class is left out. A class that a
+    branch leaves out, by a logit of -inf, is left out of the ensemble. The gate trains
+    with the branches and is no part of them.
 
     Args:
         student_layer_name: The shared features that the gate reads: "trunk" of a
@@ -37,8 +37,8 @@ class GatedEnsembleDistillation(PeerComparison):
         name: The name in the logs. Defaults to "gated_ensemble_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs are not the logits of
-            several branches, or there are no labels.
+        ValueError: If `temperature` is not positive, the outputs are not the logits of
+            several branches, or there are no labels that fit.
 
     Example:
     >>> GatedEnsembleDistillation().student_signals()["features"].layer

@@ -44,8 +44,9 @@ class ContrastiveDistillation(FeatureComparison):
         name: The name in the logs. Defaults to "contrastive_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or a number is out of range in the
-            first batch.
+        ValueError: If `num_examples`, `size` or `negatives` is not a positive integer,
+            `temperature` is not positive, `momentum` is not in its range, or the first
+            batch holds an id of another range.
 
     Example:
     >>> loss = ContrastiveDistillation("embedding", "embedding", num_examples=1000)
@@ -167,18 +168,6 @@ class ContrastiveDistillation(FeatureComparison):
                 f"Received: {low} to {high} in the first batch. Check "
                 "`num_examples`."
             )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_examples": self.num_examples,
-            "sample_ids": self.sample_ids,
-            "size": self.size,
-            "negatives": self.negatives,
-            "temperature": self.temperature,
-            "momentum": self.momentum,
-            "seed": self.seed,
-        }
 
 
 METHODS = (

@@ -50,8 +50,9 @@ class ExitDistillation(OwnOutput):
         name: The name in the logs. Defaults to "exit_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the output or a stage does not fit, or
-            there are no labels.
+        ValueError: If `student_layer_names` is not a list of at least two, a number is
+            out of its range, the output or a stage has another shape, or there are no
+            labels that fit.
 
     Example:
     >>> loss = ExitDistillation(["stage_1", "stage_2"])
@@ -105,7 +106,8 @@ class ExitDistillation(OwnOutput):
         """Raise where the output holds no logits of examples, or a stage no channels.
 
         Raises:
-            ValueError: It does not.
+            ValueError: If the output is not `(batch, classes)`, or a stage has no known
+                number of channels.
         """
         output = student_outputs["output"]
         super().validate_outputs(teacher_outputs, output)
@@ -127,13 +129,13 @@ class ExitDistillation(OwnOutput):
         if self._exits:
             return
         *shallow, deepest = student["stages"]
-        for place, stage in enumerate(shallow):
+        for index, stage in enumerate(shallow):
             layer = ClassifierExit(
                 student["output"].shape[-1],
-                reductions=len(shallow) - place,
+                reductions=len(shallow) - index,
                 width=width_of(deepest),
                 dtype="float32",
-                name=f"{self.name}_exit_{place}",
+                name=f"{self.name}_exit_{index}",
             )
             layer.build(tuple(channels_last(stage).shape))
             self._exits.append(layer)

@@ -35,8 +35,8 @@ class ViewAgreementDistillation(PairComparison):
         name: The name in the logs. Defaults to "view_agreement_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the output does not fit, or x has no
-            such key.
+        ValueError: If `temperature` is not positive, the output does not hold logits,
+            or x has no such key.
 
     Example:
     >>> loss = ViewAgreementDistillation()
@@ -73,13 +73,6 @@ class ViewAgreementDistillation(PairComparison):
 
     def groups(self, step: StepContext) -> np.ndarray | None:
         return check_sample_ids(step, self.sample_ids)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "sample_ids": self.sample_ids,
-            "stop_gradient": self.stop_gradient,
-        }
 
 
 METHODS = (

@@ -39,8 +39,8 @@ class VirtualTeacherDistillation(OwnOutput):
         name: The name in the logs. Defaults to "virtual_teacher_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the output does not fit, or there are
-            no labels.
+        ValueError: If `correct_probability` is not from 0 to 1, `temperature` is not
+            positive, the output does not hold logits, or there are no labels that fit.
 
     Example:
     >>> loss = VirtualTeacherDistillation(temperature=1.0)
@@ -84,12 +84,6 @@ class VirtualTeacherDistillation(OwnOutput):
             temperature=step.value(self, "temperature"),
         )
         return only_valid(step, names_class(labels, student.shape[-1]), value)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "correct_probability": self.correct_probability,
-        }
 
 
 METHODS = (
