@@ -121,7 +121,7 @@ def unreduced(loss: Any) -> Callable[[Any, Any], Any]:
 
 
 def _cosine_similarity(target: Any, prediction: Any, axis: int = -1) -> Any:
-    """Return −cos, as Keras does, but with a gradient of 0 at a vector of zeros.
+    """Return −cos, as Keras does, but with the gradient −t / |t| at a zero prediction.
 
     Keras's is not a number there (JAX, torch) or ten million times too large
     (TensorFlow): a head that starts at zero would not survive its first step.

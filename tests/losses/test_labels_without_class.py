@@ -1,9 +1,11 @@
 """Labels that name no class: what has one is left out of the mean."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
+import keras_kd
 from keras_kd.engine.reduction import reduce_loss
 from tests.gradients import value_and_gradient
 from tests.losses.every import BATCH, CASES, Y, step_of, values_in
@@ -52,8 +54,6 @@ def test_the_mean_is_that_of_the_labelled_examples(name, label):
 
 
 def pick(signals, rows):
-    import keras
-
     return keras.tree.map_structure(lambda x: x[rows], signals)
 
 
@@ -80,22 +80,16 @@ def test_a_class_left_out_beside_no_label_is_no_nan(name):
 
 
 ZERO_WEIGHTS = {
-    "decoupled": lambda t, s, y: keras_ops().decoupled_kl_divergence(
+    "decoupled": lambda t, s, y: keras_kd.ops.decoupled_kl_divergence(
         t, s, y, alpha=0.0, beta=1.0
     ),
-    "refined": lambda t, s, y: keras_ops().refined_kl_divergence(
+    "refined": lambda t, s, y: keras_kd.ops.refined_kl_divergence(
         t, s, y, alpha=0.0, beta=1.0
     ),
-    "symmetric": lambda t, s, y: keras_ops().symmetric_kl_divergence(
+    "symmetric": lambda t, s, y: keras_kd.ops.symmetric_kl_divergence(
         t, s, forward_weight=0.0
     ),
 }
-
-
-def keras_ops():
-    import keras_kd
-
-    return keras_kd.ops
 
 
 @pytest.mark.parametrize("name", ZERO_WEIGHTS)

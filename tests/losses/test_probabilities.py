@@ -101,7 +101,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_the_first_batch_is_refused(name):
-    """Softmax of probabilities, or the logarithm of logits, is a number like another."""
+    """Softmax of probabilities, or the logarithm of logits, looks like any number."""
     message, check = REFUSED[name]
     with pytest.raises(ValueError, match=f"(?s){message}"):
         check()
