@@ -11,6 +11,7 @@ import keras
 from keras_kd._backend.keras_internals import (
     PlainError,
     attach_mask,
+    axis_of,
     children,
     compiled_loss,
     freeze,
@@ -66,6 +67,7 @@ __all__ = [
     "DistillationTrainer",
     "PlainError",
     "attach_mask",
+    "axis_of",
     "children",
     "compiled_loss",
     "freeze",
