@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd import _backend
 from keras_kd.ops import divergences
 from keras_kd.ops.selection import unit_vectors
 
@@ -115,14 +116,14 @@ def unreduced(loss: Any) -> Callable[[Any, Any], Any]:
     if loss is keras.losses.cosine_similarity:
         return _cosine_similarity
     if type(loss) is keras.losses.CosineSimilarity:
-        return partial(_cosine_similarity, axis=loss.get_config()["axis"])
+        return partial(_cosine_similarity, axis=_backend.axis_of(loss))
     if isinstance(loss, keras.losses.Loss):
         return loss.call
     return loss
 
 
 def _cosine_similarity(target: Any, prediction: Any, axis: int = -1) -> Any:
-    """Return −cos, as Keras does, but with a gradient of 0 at a vector of zeros.
+    """Return −cos, as Keras does, but with the gradient −t / |t| at a zero prediction.
 
     Keras's is not a number there (JAX, torch) or ten million times too large
     (TensorFlow): a head that starts at zero would not survive its first step.

@@ -62,7 +62,9 @@ def weighted(weight: Any, values: Any) -> Any:
 
 
 def unit_vectors(x: Any, *, axis: int = -1) -> Any:
-    """Return vectors at unit L2 norm; a vector of zeros stays one, with gradient 0.
+    """Return vectors at unit L2 norm; a vector of zeros stays what it is.
+
+    Its gradient is that of a vector of norm 1: it has no direction yet, and finds one.
 
     Args:
         x: Tensor of any shape, float32.

@@ -9,7 +9,7 @@ from keras import ops
 from keras_kd.losses.attention.layer_map import evenly_spread
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.logits.checks import check_finite
+from keras_kd.losses.logits.checks import check_finite, check_probabilities
 from keras_kd.losses.registry import Method
 from keras_kd.ops.probabilities import probabilities_kl_divergence
 from keras_kd.signals.attention_layers import attention_layers
@@ -144,7 +144,10 @@ class AttentionDistillation(DistillationLoss):
         for s, index in zip(student, self._mapped(), strict=True):
             t = teacher[index]
             pair = f"teacher {tuple(t.shape)}, student {tuple(s.shape)}"
-            if tuple(t.shape[2:]) != tuple(s.shape[2:]):
+            if any(
+                None not in sizes and sizes[0] != sizes[1]
+                for sizes in zip(t.shape[2:], s.shape[2:], strict=True)
+            ):
                 raise ValueError(
                     "AttentionDistillation compares attention over the same queries "
                     f"and keys. Received: {pair}. Give both models the same tokens or "
@@ -160,6 +163,13 @@ class AttentionDistillation(DistillationLoss):
         for side, signals in (("teacher", teacher), ("student", student)):
             for values in signals:
                 check_finite(values, side=side, loss_name=type(self).__name__)
+                check_probabilities(
+                    values,
+                    side=side,
+                    binary=False,
+                    loss_name=type(self).__name__,
+                    remedy="Name layers that give attention after its softmax.",
+                )
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del step

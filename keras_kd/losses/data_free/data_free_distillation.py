@@ -9,7 +9,8 @@ from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.left_out import kept_signals
-from keras_kd.losses.logits.checks import check_same_classes
+from keras_kd.losses.logits.checks import check_finite, check_same_classes
+from keras_kd.losses.logits.class_comparison import check_logits
 from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence, log_probabilities
 from keras_kd.ops.ensembles import label_crossentropy
@@ -106,6 +107,15 @@ class DataFreeDistillation(DistillationLoss):
             loss_name=type(self).__name__,
             remedy="Give one logit per class.",
         )
+
+    def check(self, teacher: Any, student: Any) -> None:
+        del teacher
+        for side in ("teacher", "student"):
+            check_logits(student[side], side=side, loss_name=type(self).__name__)
+        if self._tap is not None:
+            check_finite(
+                student["features"], side="teacher", loss_name=type(self).__name__
+            )
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import (
+    NO_CLASSES,
     check_finite,
     check_not_probabilities,
     check_same_classes,
@@ -27,8 +28,7 @@ class ClassComparison(OutputComparison):
             student,
             minimum=2,
             loss_name=type(self).__name__,
-            remedy="For one sigmoid output use `LogitsDistillation("
-            "loss='binary_kl_divergence')`.",
+            remedy=NO_CLASSES,
         )
         if self._rank is not None and len(student.shape) != self._rank:
             raise ValueError(

@@ -12,7 +12,7 @@ from keras_kd.losses.base import address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.shapes import channels_last
 from keras_kd.losses.left_out import included_rows, kept_signals, only_valid
-from keras_kd.losses.logits.checks import check_finite, check_same_classes
+from keras_kd.losses.logits.checks import NO_CLASSES, check_finite, check_same_classes
 from keras_kd.losses.logits.class_comparison import (
     check_logits,
     check_one_output,
@@ -108,8 +108,7 @@ class OneForAllDistillation(OutputComparison):
             own,
             minimum=2,
             loss_name=type(self).__name__,
-            remedy="For one sigmoid output use `LogitsDistillation("
-            "loss='binary_kl_divergence')`.",
+            remedy=NO_CLASSES,
         )
 
     def build(self, teacher: Any, student: Any) -> None:
