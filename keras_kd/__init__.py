@@ -52,7 +52,7 @@ __all__ = [
     "optimizers",
     "recipes",
     "schedules",
-    "students",
     "signals",
+    "students",
     "teachers",
 ]

@@ -25,12 +25,13 @@ class DistillationLoss:
     one forward pass of each side, and weighs, masks, averages and reports the values.
 
     To write a loss, override `call`. Override `teacher_signals` and `student_signals`
-    where it wants something else than the outputs: any structure of signals (`Output`,
-    `Tap`, one of your own), or None. Layers that it owns (projectors, memories) are
-    created in `build` and kept in attributes; they train and are saved with the
-    Distiller, and are no part of the student. Numbers that may follow a schedule are
-    `keras_kd.Hyperparameter` attributes, read by `step.value(self, "name")`. A loss may
-    hold other losses in attributes, at any depth, and call them with the same `step`.
+    where it wants something else than the outputs: any structure of signals
+    (`keras_kd.signals`, or of your own), or None. Layers that it owns (projectors,
+    memories) are created in `build` and kept in attributes; they train and are saved
+    with the Distiller, and are no part of the student. Numbers that may follow a
+    schedule are `keras_kd.Hyperparameter` attributes, read by
+    `step.value(self, "name")`. A loss may hold other losses in attributes, at any
+    depth, and call them with the same `step`.
 
     Attributes:
         per_position: Whether `call` may be given any slice of the positions of a

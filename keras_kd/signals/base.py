@@ -59,6 +59,12 @@ class Signal:
     parts: Sequence["Signal"] = ()
     """The signals that this one is computed from."""
 
+    per_example: bool = True
+    """Whether the first axis of the value is the batch.
+
+    Elsewhere sample weights and masks, which say what is left out, have no place.
+    """
+
     @property
     def reads_outputs(self) -> tuple[str | int | None, ...]:
         """The outputs of the model that the signal reads: keys, or None for all.
@@ -113,7 +119,7 @@ class Signal:
         )
 
     def spec(self, value: Any) -> Any:
-        """Return the shape and dtype of a value, with a batch axis of any size.
+        """Return the shape and dtype of a value, where it has one with any batch size.
 
         Args:
             value: What `value` returned.
@@ -121,7 +127,15 @@ class Signal:
         Returns:
             `keras.KerasTensor`s in the value's structure, None where it has None.
         """
-        return keras.tree.map_structure(_batched_spec, value)
+        return keras.tree.map_structure(self._spec, value)
+
+    def _spec(self, value: Any) -> Any:
+        if value is None:
+            return None
+        shape = tuple(value.shape)
+        batched = (None, *shape[1:]) if shape and self.per_example else shape
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        return keras.KerasTensor(batched, dtype=dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the signal, as JSON."""
@@ -131,11 +145,3 @@ class Signal:
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Return the signal that `get_config` described."""
         return cls(**config)
-
-
-def _batched_spec(value: Any) -> Any:
-    if value is None:
-        return None
-    shape = tuple(value.shape)
-    dtype = keras.backend.standardize_dtype(value.dtype)
-    return keras.KerasTensor((None, *shape[1:]) if shape else (), dtype=dtype)

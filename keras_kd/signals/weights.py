@@ -32,6 +32,8 @@ class Weights(LayerSignal):
     ('head', 'kernel')
     """
 
+    per_example = False
+
     def __init__(self, layer: Any, attribute: str = "kernel") -> None:
         if not isinstance(attribute, str) or not attribute.isidentifier():
             raise ValueError(
@@ -66,10 +68,6 @@ class Weights(LayerSignal):
     def value(self, recording: Recording) -> Any:
         layer = self.find(recording.model, side=recording.side)
         return recording.weights_of(layer, self.attribute)
-
-    def spec(self, value: Any) -> Any:
-        dtype = keras.backend.standardize_dtype(value.dtype)
-        return keras.KerasTensor(tuple(value.shape), dtype=dtype)
 
     def __repr__(self) -> str:
         name = self.layer if isinstance(self.layer, str) else self.layer.name

@@ -34,15 +34,14 @@ class Difference(Signal):
 class KernelNorm(Signal):
     """The Euclidean norm of a kernel."""
 
+    per_example = False
+
     def __init__(self, layer):
         self.layer = layer
         self.parts = [Weights(layer, "kernel")]
 
     def value(self, recording):
         return ops.norm(self.parts[0].value(recording))
-
-    def spec(self, value):
-        return keras.KerasTensor((), dtype=str(value.dtype).rpartition(".")[2])
 
     def get_config(self):
         return {"layer": self.layer}
@@ -64,8 +63,8 @@ class Gap(keras_kd.DistillationLoss):
 
     def call(self, teacher, student, step):
         squared = ops.square(student - teacher)
-        if isinstance(self.signal, Weights | KernelNorm):
-            return ops.mean(squared)  # no signal of examples
+        if not self.signal.per_example:
+            return ops.mean(squared)
         return ops.mean(squared, axis=tuple(range(1, len(squared.shape))))
 
     def get_config(self):
@@ -142,6 +141,17 @@ def test_weights_have_a_gradient_in_the_student_and_none_in_the_teacher():
     np.testing.assert_array_equal(array(teacher.get_layer("head").kernel), goal)
     if keras.backend.backend() == "torch":
         assert teacher.get_layer("head").kernel.value.grad is None
+
+
+def test_sample_weights_leave_a_kernel_alone():
+    """Its rows are no examples: zeros in their place would be another kernel."""
+    teacher, student = model(), model()
+    distiller = keras_kd.Distiller(teacher, student, Gap(Weights("head"), name="gap"))
+    distiller.compile(keras.optimizers.SGD(0.0))
+    rows, weight = X[:4], np.array([0.0, 1.0, 0.0, 1.0])  # as many as the kernel's
+    told = distiller.fit(rows, None, sample_weight=weight, verbose=0).history["gap"][0]
+    kernels = [array(m.get_layer("head").kernel) for m in (teacher, student)]
+    assert told == pytest.approx(np.mean((kernels[0] - kernels[1]) ** 2), rel=1e-4)
 
 
 def test_a_teachers_weights_are_those_of_the_step():
