@@ -93,7 +93,7 @@ def new_student():
 # These digits are so easy that the student alone comes close to its teacher. Where two
 # students differ by a point or so, another seed may turn them round: one run on 1297
 # test images tells no more. What the methods do for accuracy, on larger sets and with
-# three seeds, stands in `benchmarks/results/regimes.md`.
+# three seeds, stands in `benchmarks/results/schemes.md`.
 
 # %%
 members = []

@@ -1,4 +1,4 @@
-"""Every regime: compiled, in mixed precision, saved in the middle and resumed."""
+"""Every training scheme: compiled, in mixed precision, saved midway and resumed."""
 
 import json
 import os
@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from tests.regimes.runs import STOP, Keep, state_of, train
-from tests.regimes.table import REGIMES
+from tests.schemes.runs import STOP, Keep, state_of, train
+from tests.schemes.table import SCHEMES
 from tests.training.helpers import assert_same
 
 
@@ -22,10 +22,10 @@ def half_precision():
     keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize("name", REGIMES)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_a_saved_run_goes_on_bit_for_bit(name, tmp_path, half_precision):
     """Whoever loses a night's run to the power must not get another student."""
-    whole = REGIMES[name].make()
+    whole = SCHEMES[name].make()
     history = train(name, whole, 0, Keep(tmp_path / "half.keras"))
     for key, values in history.items():
         assert np.isfinite(values).all(), key
@@ -55,10 +55,10 @@ def test_another_process_finishes_the_training(tmp_path, half_precision):
     """Nothing of a training may live in the memory of a process alone."""
     wanted = {}
     for name in WITH_STATE:
-        whole = REGIMES[name].make()
+        whole = SCHEMES[name].make()
         history = train(name, whole, 0, Keep(tmp_path / f"{name}.keras"))
         wanted[name] = history, state_of(whole)
-    command = [sys.executable, "-m", "tests.regimes.runs", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.schemes.runs", str(tmp_path)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
     subprocess.run([*command, "mixed_float16"], env=environment, check=True)
     for name, (history, state) in wanted.items():
