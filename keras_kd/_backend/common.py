@@ -2,19 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
-from keras_kd._backend.keras_internals import needs_a_batch
-
-# A mixin that stands before `keras.Model` among the bases of the Distiller.
-if TYPE_CHECKING:
-    from keras import Model as Trainer
-else:
-    Trainer = object
-
+from keras_kd._backend.keras_internals import (
+    BuildHooks,
+    needs_a_batch,
+    tracing_files,
+    value_of,
+)
 
 Frames = tuple[tuple[str, frozenset[str] | None], ...]
 
@@ -31,17 +29,10 @@ def tracing_frames(backend: str, *files: str) -> Frames:
     Returns:
         Pairs of the end of a file's name and the names of functions, None for all.
     """
-    control_flow = {"scan", "map", "while_loop", "fori_loop", "associative_scan"}
-    control_flow |= {"vectorized_map", "cond", "switch"}
-    return (
-        ("keras/src/layers/rnn/rnn.py", frozenset({"step"})),
-        (f"keras/src/backend/{backend}/rnn.py", None),
-        (f"keras/src/backend/{backend}/core.py", frozenset(control_flow)),
-        *((file, None) for file in files),
-    )
+    return (*tracing_files(backend), *((file, None) for file in files))
 
 
-class SharedTrainer(Trainer):
+class SharedTrainer(BuildHooks):
     """Opens a distillation step around the train and test step of Keras.
 
     The trainers of Keras stay in charge of gradients, loss scaling, distribution and
@@ -142,7 +133,7 @@ class SharedTrainer(Trainer):
             self.train_function = train
         return self.train_function
 
-    def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+    def build_on_batch(self, build: Any, iterator: Any, data_batch: Any) -> None:
         first = self.needs_first_batch()
         if first or needs_a_batch(self):
             if data_batch is None:
@@ -151,7 +142,7 @@ class SharedTrainer(Trainer):
         if first:
             self.on_first_batch(data_batch)
         with self.building():
-            super()._symbolic_build(iterator, data_batch)
+            build(iterator, data_batch)
         self.on_built()
 
 
@@ -297,7 +288,7 @@ def failing_unless(finite: Any, loss: Any) -> Any:
 
 def is_lost(variable: keras.Variable) -> bool:
     """Say whether the value of a variable cannot be read (any more)."""
-    value = variable._value
+    value = value_of(variable)
     if value is None:
         return True
     is_deleted = getattr(value, "is_deleted", None)  # only JAX deletes

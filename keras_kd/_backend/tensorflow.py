@@ -17,6 +17,7 @@ from keras_kd._backend.common import (
     preserving,
     tracing_frames,
 )
+from keras_kd._backend.keras_internals import TracingHooks, has_strategy
 
 TRACING_FRAMES = tracing_frames(
     "tensorflow",
@@ -42,7 +43,7 @@ def sum_over_replicas(value: Any) -> Any:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-class DistillationTrainer(SharedTrainer):
+class DistillationTrainer(SharedTrainer, TracingHooks):
     """Reads frozen variables where they are."""
 
     def train_step(self, data: Any) -> Any:
@@ -85,14 +86,12 @@ class DistillationTrainer(SharedTrainer):
             return 0
         return self.optimizer.iterations
 
-    def _maybe_symbolic_build(
-        self, iterator: Any = None, data_batch: Any = None
-    ) -> None:
+    def build_before_tracing(self, build: Any, iterator: Any, data_batch: Any) -> None:
         # Keras builds a TensorFlow model while it traces the first step; an error
         # there would come too late, and after part of the model has been built.
         with self.distribute_strategy.scope():
             # With a strategy Keras reads a batch itself, and by its workers, if any.
-            if self.needs_first_batch() or self._distribute_strategy is not None:
+            if self.needs_first_batch() or has_strategy(self):
                 if data_batch is None:
                     data_batch = _of_one_replica(self, first_batch_of(iterator))
                 data_batch = self.prepare_batch(data_batch)
@@ -104,7 +103,7 @@ class DistillationTrainer(SharedTrainer):
         if data_batch is not None:
             iterator = None  # the batch at hand serves; do not read another
         with self.building():
-            super()._maybe_symbolic_build(iterator, data_batch)
+            build(iterator, data_batch)
         self.on_built()
 
 
