@@ -29,7 +29,7 @@ import numpy as np
 import keras_kd
 from benchmarks import timing
 from benchmarks.method_steps import Steps, arguments
-from keras_kd import teachers
+from keras_kd import students, teachers
 
 STEPS = 8
 TARGETS = {"ensemble_of_3": 1.05, "moving_average": 1.05, "mutual_learning": 1.05}
@@ -73,7 +73,7 @@ class SchemeSteps(Steps):
     def mutual_learning(self) -> tuple[timing.Training, Parts]:
         """Return two peers, the second deeper, with an optimizer each."""
         small, large = self.student(), self.model(self.options.depths[0] + 2)
-        group = teachers.PeerGroup([small, large])
+        group = students.PeerGroup([small, large])
         distiller = keras_kd.Distiller(
             None, group, keras_kd.losses.MutualDistillation(), None, 1.0,
             distillation_weight=1.0,

@@ -10,7 +10,7 @@ import numpy as np
 import keras_kd
 from benchmarks.methods import convnet, train
 from benchmarks.schemes_setup import CROSSENTROPY, Scheme, Setup
-from keras_kd import losses, recipes, teachers
+from keras_kd import losses, recipes, students
 
 # Of the teacher's images, whose first 4,000 are the student's.
 PUBLIC, ASKED, PRIVATE = slice(20_000, 24_000), slice(40_000, 41_000), slice(40_000)
@@ -185,7 +185,7 @@ def _generator() -> keras.Model:
 def data_free(setup: Setup, seed: int, folder: Path) -> float:
     """A student that sees no image: 2,000 steps on what a generator makes."""
     generator, student = _generator(), setup.student()
-    both = teachers.DataFreeStudent(generator, setup.teacher, student)
+    both = students.DataFreeStudent(generator, setup.teacher, student)
     model = keras_kd.Distiller(
         None,
         both,

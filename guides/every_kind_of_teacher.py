@@ -35,7 +35,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import keras_kd
-from keras_kd import losses, recipes, teachers
+from keras_kd import losses, recipes, students, teachers
 from keras_kd.data import CurriculumBatches, LinearPacing, difficulty
 
 digits = load_digits()
@@ -179,7 +179,7 @@ print("with exits", accuracy(student))
 # model like any other; each peer stays a plain Keras model. Here the second is wider.
 
 # %%
-peers = teachers.PeerGroup([new_student(), convnet(12)])
+peers = students.PeerGroup([new_student(), convnet(12)])
 distiller = keras_kd.Distiller(
     None,
     peers,

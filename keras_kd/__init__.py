@@ -9,6 +9,7 @@ from keras_kd import (
     optimizers,
     recipes,
     schedules,
+    students,
     teachers,
 )
 from keras_kd._version import __version__
@@ -50,5 +51,6 @@ __all__ = [
     "optimizers",
     "recipes",
     "schedules",
+    "students",
     "teachers",
 ]

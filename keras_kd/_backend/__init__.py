@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING
 
 import keras
 
+from keras_kd._backend.common import reading
 from keras_kd._backend.keras_internals import (
     PlainError,
     attach_mask,
+    build_by,
     children,
     compiled_loss,
     freeze,
+    has_fixed_batch_size,
+    index_of,
     is_built,
     is_rewinding_data,
+    map_also,
     mask_of,
+    metric_names,
     parts_of,
     penalties,
-    place_of,
     reads_labels,
     supports_jit,
 )
@@ -30,27 +35,39 @@ if TYPE_CHECKING or BACKEND == "jax":
     from keras_kd._backend.jax import (
         TRACING_FRAMES,
         DistillationTrainer,
+        Modes,
+        first_rows,
         move_towards,
         no_gradient,
         preserve_state,
+        run_trial,
+        shapes_of,
         sum_over_replicas,
     )
 elif BACKEND == "tensorflow":
     from keras_kd._backend.tensorflow import (
         TRACING_FRAMES,
         DistillationTrainer,
+        Modes,
+        first_rows,
         move_towards,
         no_gradient,
         preserve_state,
+        run_trial,
+        shapes_of,
         sum_over_replicas,
     )
 elif BACKEND == "torch":
     from keras_kd._backend.torch import (
         TRACING_FRAMES,
         DistillationTrainer,
+        Modes,
+        first_rows,
         move_towards,
         no_gradient,
         preserve_state,
+        run_trial,
+        shapes_of,
         sum_over_replicas,
     )
 else:
@@ -64,21 +81,30 @@ __all__ = [
     "BACKEND",
     "TRACING_FRAMES",
     "DistillationTrainer",
+    "Modes",
     "PlainError",
     "attach_mask",
+    "build_by",
     "children",
     "compiled_loss",
+    "first_rows",
     "freeze",
+    "has_fixed_batch_size",
+    "index_of",
     "is_built",
     "is_rewinding_data",
+    "map_also",
     "mask_of",
+    "metric_names",
     "move_towards",
     "no_gradient",
     "parts_of",
     "penalties",
-    "place_of",
     "preserve_state",
+    "reading",
     "reads_labels",
+    "run_trial",
+    "shapes_of",
     "sum_over_replicas",
     "supports_jit",
 ]

@@ -14,17 +14,26 @@ import keras
 def missing(name: str) -> ImportError:
     """Return the error for a private name that this version of Keras does not have."""
     return ImportError(
-        f"keras_kd needs the private name `{name}` of Keras, and Keras "
+        f"keras_kd needs a private name of Keras ({name}), and Keras "
         f"{keras.__version__} does not have it. Install keras-kd again, which brings a "
         "version of Keras that it was tested with: pip install --upgrade keras-kd"
     )
 
 
 try:
-    # Keras 3.16 does not repeat them in `keras.src.backend`, as 3.15 does.
+    from keras.src.backend import compute_output_spec
+
+    # Keras 3.16 does not repeat these in `keras.src.backend`, as 3.15 does.
     from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
+    from keras.src.backend.common.stateless_scope import get_stateless_scope
 except ImportError as error:
-    raise missing("keras.src.backend.common.masking.get_keras_mask") from error
+    # In the words of the error: "cannot import name ..." or "No module named ...".
+    raise missing(str(error)) from error
+
+try:
+    from keras.src.trainers.data_adapters.data_adapter_utils import PartialBatchList
+except ImportError:  # Keras 3.15 hands out the batches of an execution one by one
+    PartialBatchList = None
 
 # A mixin that stands before `keras.Model` among the bases of the Distiller.
 if TYPE_CHECKING:
@@ -33,6 +42,8 @@ else:
     Trainer = object
 
 BACKEND = keras.config.backend()
+# Whether the batches of one execution arrive together, stacked or in a list.
+STACKS = PartialBatchList is not None and BACKEND == "jax"
 
 # What is called or overridden. Attributes of an instance cannot be looked up here.
 METHODS: dict[type, tuple[str, ...]] = {
@@ -126,9 +137,63 @@ def update_metrics(model: keras.Model, *state_and_batch: Any) -> Any:
     return model._update_metrics_variables(*state_and_batch)
 
 
-def place_of(optimizer: Any, variable: Any) -> int:
-    """Return the place of a variable among those that an optimizer was built for."""
+def index_of(optimizer: Any, variable: Any) -> int:
+    """Return the index of a variable among those that an optimizer was built for."""
     return int(optimizer._get_variable_index(variable))
+
+
+def metric_names(model: keras.Model) -> list[str]:
+    """List the names of the compiled losses and metrics in the logs, once built."""
+    metrics, loss = model._compile_metrics, model._compile_loss
+    names = []
+    if metrics is not None and metrics.built:
+        names += list(metrics.result())
+    if loss is not None and loss.built:
+        names += [metric.name for metric in loss.metrics]
+    return names
+
+
+def map_also(pairs: Any) -> None:
+    """Give more variables their values in the stateless scope that is open now.
+
+    Args:
+        pairs: Pairs of variables and values. Those that the scope knows stay.
+    """
+    scope = get_stateless_scope() if pairs else None
+    if scope is not None:
+        for variable, value in pairs:
+            scope.state_mapping.setdefault(id(variable), value)
+
+
+def build_by(run: Any, x: Any) -> None:
+    """Create the variables of the layers that `run(x)` calls, without running it.
+
+    Args:
+        run: A function of `x`.
+        x: A structure of arrays or tensors.
+    """
+    specs = keras.tree.map_structure(
+        lambda leaf: (
+            None
+            if leaf is None
+            else keras.KerasTensor(
+                tuple(leaf.shape), keras.backend.standardize_dtype(leaf.dtype)
+            )
+        ),
+        x,
+    )
+    try:
+        compute_output_spec(run, specs)
+    except Exception:
+        # What cannot be traced is run: its error, if any, says more.
+        run(as_tensors(x))
+
+
+def as_tensors(values: Any) -> Any:
+    """Return a structure of arrays and None as tensors and None."""
+    return keras.tree.map_structure(
+        lambda leaf: None if leaf is None else keras.ops.convert_to_tensor(leaf), values
+    )
 
 
 def reads_labels(model: keras.Model) -> bool:
@@ -156,6 +221,16 @@ def freeze(layer: keras.layers.Layer) -> None:
 def is_built(layer: keras.layers.Layer) -> bool:
     """Say whether a layer and all its sub-layers have their variables."""
     return all(part.built for part in layer._flatten_layers())
+
+
+def has_fixed_batch_size(layer: Any) -> bool:
+    """Say whether a layer or a part of it takes batches of one size only."""
+    if not isinstance(layer, keras.layers.Layer):
+        return False
+    inputs = getattr(layer, "inputs", None) or []
+    if any(tensor.shape[:1] not in ((), (None,)) for tensor in inputs):
+        return True
+    return any(getattr(part, "stateful", False) for part in layer._flatten_layers())
 
 
 def needs_a_batch(model: keras.Model) -> bool:
@@ -206,6 +281,12 @@ class BuildHooks(Trainer):
     def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         self.build_on_batch(super()._symbolic_build, iterator, data_batch)
 
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        # Keras 3.16 on JAX passes over the other where nothing is left to build.
+        self._symbolic_build(iterator, data_batch)
+
     def build_on_batch(self, build: Any, iterator: Any, data_batch: Any) -> None:
         """Build what has no variables yet by one batch.
 
@@ -245,3 +326,32 @@ def tracing_files(backend: str) -> Iterator[tuple[str, frozenset[str] | None]]:
     yield f"keras/src/backend/{backend}/rnn.py", None
     for file in ("core.py", "ops/core.py"):  # Keras 3.15, Keras 3.16
         yield f"keras/src/backend/{backend}/{file}", frozenset(control_flow)
+
+
+def batches_of(execution: Any, steps: int) -> list[Any]:
+    """List the batches of one execution, which Keras 3.16 hands out together on JAX.
+
+    Args:
+        execution: What Keras's iterator gives: a batch, or `steps` batches stacked,
+            or a list of fewer.
+        steps: The `steps_per_execution` of `compile`.
+    """
+    if steps == 1 or not STACKS:
+        return [execution]
+    if isinstance(execution, PartialBatchList):
+        return list(execution)
+    count = keras.tree.flatten(execution)[0].shape[0]
+    return [
+        keras.tree.map_structure(
+            lambda leaf, row=row: None if leaf is None else leaf[row], execution
+        )
+        for row in range(count)
+    ]
+
+
+def execution_of(batches: list[Any], steps: int) -> Any:
+    """Return batches in the form that the step functions of Keras take one by one."""
+    if steps == 1 or not STACKS:
+        (batch,) = batches
+        return batch
+    return PartialBatchList(batches)

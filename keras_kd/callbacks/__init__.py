@@ -1,7 +1,6 @@
 """What happens between steps and epochs."""
 
 from keras_kd.callbacks.epoch_schedule import EpochSchedule
-from keras_kd.callbacks.refresh_teacher import RefreshTeacher
 from keras_kd.callbacks.student_checkpoint import StudentCheckpoint
 
-__all__ = ["EpochSchedule", "RefreshTeacher", "StudentCheckpoint"]
+__all__ = ["EpochSchedule", "StudentCheckpoint"]

@@ -5,9 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_kd.layer_paths import find_layer
-from keras_kd.teachers.data_free import DataFreeStudent
-from keras_kd.teachers.peers import BranchedStudent, SeveralStudents
+from keras_kd.students.base import Student, as_student
 
 
 class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
@@ -84,43 +82,33 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
     def model(self) -> Any:
         """The model that is saved, with the values of this moment."""
         # Asked for in any case: on JAX this gives the variables their values.
-        student = _student_of(super().model)
-        return student if self._chosen is None else self._chosen
+        network = _student_of(super().model).network()
+        return network if self._chosen is None else self._chosen
 
     def on_train_begin(self, logs: Any = None) -> None:
+        """Find what is saved; once, since a branch with its trunk is a new model."""
         student = _student_of(super().model)
-        # Found once: a branch with its trunk is a new model each time.
-        self._chosen = student if self.part is None else _part_of(student, self.part)
-        if isinstance(self._chosen, (SeveralStudents, DataFreeStudent)):
-            kind, inner = type(self._chosen).__name__, _plain_part(self._chosen)
-            path = inner if self.part is None else f"{self.part}/{inner}"
-            raise ValueError(
-                f"`part` must name a plain Keras model: the file of a {kind} opens "
-                f"only where keras_kd is installed. Received: part={self.part!r}, for "
-                f'the {kind} {self._chosen.name!r}. Pass part="{path}", or save the '
-                "Distiller with `keras.callbacks.ModelCheckpoint`."
+        self._chosen = student.plain_part(self.part)
+        if self._chosen is None or as_student(self._chosen).plain_paths:
+            raise self._not_plain(student)
+
+    def _not_plain(self, student: Student) -> ValueError:
+        chosen = student.network() if self._chosen is None else self._chosen
+        paths = as_student(chosen).plain_paths
+        if self.part is not None and self._chosen is None:
+            return ValueError(
+                "`part` must be the path of a Keras model inside of the student. "
+                f"Received: part={self.part!r}, which stands for another layer."
             )
-
-
-def _student_of(distiller: Any) -> Any:
-    return getattr(distiller, "student", distiller)
-
-
-def _part_of(student: keras.Model, path: str) -> keras.Model:
-    part = find_layer(student, path, side="student")
-    if isinstance(student, BranchedStudent):
-        for place, branch in enumerate(student.branches):
-            if branch is part:
-                return student.branch(place)
-    if not isinstance(part, keras.Model):
-        raise ValueError(
-            "`part` must be the path of a Keras model inside of the student. "
-            f"Received: part={path!r}, which is a {type(part).__name__}."
+        path = paths[0] if self.part is None else f"{self.part}/{paths[0]}"
+        kind = type(chosen).__name__
+        return ValueError(
+            f"`part` must name a plain Keras model: the file of a {kind} opens "
+            f"only where keras_kd is installed. Received: part={self.part!r}, for "
+            f'the {kind} {chosen.name!r}. Pass part="{path}", or save the '
+            "Distiller with `keras.callbacks.ModelCheckpoint`."
         )
-    return part
 
 
-def _plain_part(student: keras.Model) -> str:
-    if isinstance(student, DataFreeStudent):
-        return "student"
-    return "branches[0]" if isinstance(student, BranchedStudent) else "peers[0]"
+def _student_of(model: Any) -> Student:
+    return as_student(getattr(model, "student", model))

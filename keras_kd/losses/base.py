@@ -20,11 +20,17 @@ class DistillationLoss:
     one forward pass of each side, and weighs, masks, averages and reports the values.
 
     To write a loss, override `call`. Override `teacher_signals` and `student_signals`
-    where it wants something else than the outputs: any structure of `Output` and
-    `Tap` objects, or None. Layers that it owns (projectors, memory banks) are created
-    in `build` and listed in `layers`; they train and are saved with the Distiller,
-    and are no part of the student. Numbers that may follow a schedule are
-    `keras_kd.Hyperparameter` attributes, read by `step.value(self, "name")`.
+    where it wants something else than the outputs: any structure of signals (`Output`,
+    `Tap`, one of your own), or None. Layers that it owns (projectors, memories) are
+    created in `build` and kept in attributes; they train and are saved with the
+    Distiller, and are no part of the student. Numbers that may follow a schedule are
+    `keras_kd.Hyperparameter` attributes, read by `step.value(self, "name")`. A loss may
+    hold other losses in attributes, at any depth, and call them with the same `step`.
+
+    Attributes:
+        per_position: Whether `call` may be given any slice of the positions of a
+            sequence, as a head that is computed in pieces gives them: whether each
+            value follows from its own position alone. Defaults to False.
 
     A subclass written for `keras.distillation`, which overrides `compute_loss` and
     returns a scalar, works too; sample weights and masks cannot reach a scalar.
@@ -39,8 +45,11 @@ class DistillationLoss:
     1.0
     """
 
+    _hyperparameters: tuple[str, ...] = ()
+
     teacher_layer_name: Any = None
     student_layer_name: Any = None
+    per_position: bool = False
 
     @property
     def name(self) -> str:
@@ -60,8 +69,18 @@ class DistillationLoss:
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
-        """The layers that the loss owns and that train with the student."""
-        return []
+        """The layers that the loss owns and that train with the student.
+
+        Those that its attributes hold; a layer of the teacher or of the student among
+        them stays theirs.
+        """
+        return [
+            layer
+            for name, value in vars(self).items()
+            if name != "_signals"
+            for layer in keras.tree.flatten(value)
+            if isinstance(layer, keras.layers.Layer)
+        ]
 
     @property
     def built(self) -> bool:
@@ -120,10 +139,25 @@ class DistillationLoss:
         self.__dict__["_built"] = True
 
     def check(self, teacher: Any, student: Any) -> None:
-        """Check the values of the first batch, which no compiled step can do.
+        """Check the values of a few examples, which no compiled step can do.
+
+        Args:
+            teacher: The teacher's signals of the first examples of the first batch;
+                what their weights and masks leave out shows an example that counts.
+            student: The same for the student.
 
         Raises:
             ValueError: The values are not what the loss expects.
+        """
+
+    def check_batch(self, step: StepContext) -> None:
+        """Check what the whole first batch says beside its signals.
+
+        Args:
+            step: The step, with x, y and sample_weight as concrete values.
+
+        Raises:
+            ValueError: Something is not what the loss expects.
         """
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
@@ -136,7 +170,9 @@ class DistillationLoss:
 
         Returns:
             A tensor whose first axis is the batch, or a list or dict of such tensors,
-            whose averages are added up.
+            whose averages are added up. Or a tuple of that and of boolean tensors in
+            the same structure, which say which values are valid: the others are left
+            out of the mean, whatever stands there.
         """
         raise NotImplementedError(
             f"{type(self).__name__} must override `call` (one value per example) or, "
@@ -174,8 +210,11 @@ class DistillationLoss:
                     f"{_shapes(student_outputs)} of the student."
                 )
             self.build(*specs)
-        values = self.call(teacher_outputs, student_outputs, StepContext())
-        return sum(ops.mean(value) for value in keras.tree.flatten(values))
+        given = self.call(teacher_outputs, student_outputs, StepContext())
+        return sum(
+            ops.mean(values) if valid is None else mean_of_valid(values, valid)
+            for values, valid in zip(*values_and_valid(given), strict=True)
+        )
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         """Raise where the signals of the two sides differ in structure.
@@ -221,6 +260,44 @@ class DistillationLoss:
                 for key, value in config.items()
             }
         )
+
+
+def values_and_valid(given: Any) -> tuple[list[Any], list[Any]]:
+    """Return the values that a loss's `call` gave, and for each which are valid.
+
+    Args:
+        given: Values, or `(values, valid)`.
+
+    Returns:
+        Two flat lists of one length; None for "all are valid".
+    """
+    values, valid = given, None
+    if isinstance(given, tuple) and len(given) == 2:
+        marks = [mark for mark in keras.tree.flatten(given[1]) if mark is not None]
+        if marks and all(_is_boolean(mark) for mark in marks):
+            values, valid = given
+    flat = keras.tree.flatten(values)
+    if valid is None:
+        return flat, [None] * len(flat)
+    flat_valid = keras.tree.flatten(valid)
+    if len(flat_valid) != len(flat):
+        raise ValueError(
+            "`call` must return `(values, valid)` of one structure. Received: "
+            f"{len(flat)} tensors of values and {len(flat_valid)} of valid."
+        )
+    return flat, flat_valid
+
+
+def mean_of_valid(values: Any, valid: Any) -> Any:
+    """Return the mean of the values that are valid, 0 where none is."""
+    counts = ops.cast(ops.broadcast_to(valid, ops.shape(values)), "float32")
+    kept = ops.where(counts > 0.0, ops.cast(values, "float32"), 0.0)
+    return ops.divide_no_nan(ops.sum(kept), ops.sum(counts))
+
+
+def _is_boolean(value: Any) -> bool:
+    dtype = getattr(value, "dtype", None)
+    return dtype is not None and keras.backend.standardize_dtype(dtype) == "bool"
 
 
 def requests_in(signals: Any) -> list[Any]:

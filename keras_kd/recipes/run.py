@@ -242,10 +242,10 @@ def _settings_of(model: keras.Model) -> Any:
         return None
     owners = {
         "distiller": model,
-        **{loss.name: loss for loss in model.objective.losses},
+        **{loss.name: loss for loss in model.distillation_losses},
     }
     return {
-        "losses": [type(loss).__name__ for loss in model.objective.losses],
+        "losses": [type(loss).__name__ for loss in model.distillation_losses],
         "weights": [to_config(weight) for weight in model.distillation_loss_weights],
         **{
             f"{owner}.{name}": to_config(getattr(held, name))

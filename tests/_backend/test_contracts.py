@@ -133,9 +133,9 @@ def test_what_is_frozen_is_frozen_to_the_bottom():
     assert not any(variable.trainable for variable in outer.variables)
 
 
-def test_an_optimizer_knows_the_place_of_a_variable():
+def test_an_optimizer_knows_the_index_of_a_variable():
     """Momenta of another variable would train, and wrongly."""
     variables = [keras.Variable([1.0]), keras.Variable([2.0])]
     optimizer = keras.optimizers.SGD()
     optimizer.build(variables)
-    assert [_backend.place_of(optimizer, v) for v in variables] == [0, 1]
+    assert [_backend.index_of(optimizer, v) for v in variables] == [0, 1]

@@ -17,7 +17,7 @@ PACKAGE = Path(_backend.__file__).parent.parent
 HOME = Path(keras_internals.__file__)
 PRIVATE = re.compile(r"_[a-z]\w*")
 # Of Python and torch.
-FOREIGN = {"_getframe", "_foreach_add_", "_foreach_mul_", "_foreach_sub"}
+FOREIGN = {"_getframe", "_replace", "_foreach_add_", "_foreach_mul_", "_foreach_sub"}
 
 
 def private_names(path):
@@ -63,11 +63,13 @@ def test_a_name_that_keras_lacks_is_named_at_import(monkeypatch):
         patch.setitem(sys.modules, "keras.src.backend.common.masking", None)
         with pytest.raises(
             ImportError,
-            match=rf"`keras.src.+get_keras_mask` of Keras, and Keras "
+            match=r"(?s)keras.src.backend.common.masking.+, and Keras "
             rf"{re.escape(keras.__version__)} does not have it. Install keras-kd again",
         ):
             fresh_copy()
-    with pytest.raises(ImportError, match="private name `Model._no_such_method`"):
+    with pytest.raises(
+        ImportError, match="private name of Keras .Model._no_such_method"
+    ):
         keras_internals.check_methods({keras.Model: ("call", "_no_such_method")})
 
 
@@ -90,6 +92,18 @@ def test_the_files_that_trace_layers_exist():
     for file, names in there.items():
         text = (root / file).read_text()
         assert not [name for name in names or () if f"def {name}(" not in text]
+
+
+def test_batches_of_one_execution_arrive_as_they_were():
+    """A row taken for a batch would train on one feature as if it were the labels."""
+    x, y = ops.reshape(ops.arange(6.0), (3, 2)), ops.arange(3)
+    assert keras_internals.batches_of((x, y), 1) == [(x, y)]
+    assert keras_internals.execution_of([(x, y)], 1) == (x, y)
+    if keras_internals.STACKS:
+        first, *others = keras_internals.batches_of((x, y, None), 3)
+        assert (first[0].shape, len(others), first[2]) == ((2,), 2, None)
+        fewer = keras_internals.execution_of([(x,), (y,)], 3)
+        assert keras_internals.batches_of(fewer, 3) == [(x,), (y,)]
 
 
 def test_keras_calls_the_hook_that_builds():

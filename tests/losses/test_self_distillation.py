@@ -197,9 +197,9 @@ def test_labels_that_name_no_class_are_no_class():
 def test_ids_that_are_no_int32_are_refused(wrong, make):
     """As int32, 5 and 2³² + 5 would be two views of one example."""
     ids = np.array([5, wrong, *range(6)])
-    step = keras_kd.StepContext(x={"sample_id": ids}, checks=True)
+    step = keras_kd.StepContext(x={"sample_id": ids})
     with pytest.raises(ValueError, match="`sample_ids` must be the key of integers"):
-        call(make(), logits_of(), step)
+        make().check_batch(step)
 
 
 @pytest.mark.skipif(

@@ -228,8 +228,13 @@ def test_layer_objects_inside_of_blocks(tmp_path):
 
 def test_lambda_is_refused_at_loading(tmp_path):
     """An error must come, as Keras cannot find it again, and no other function."""
-    distiller = runs.make_distiller()
-    distiller.student_inputs = lambda x: 0.25 * x
+    given = runs.make_distiller()
+    distiller = keras_kd.Distiller(
+        given.teacher,
+        given.student,
+        keras_kd.LogitsDistillation(),
+        student_inputs=lambda x: 0.25 * x,
+    )
     with pytest.warns(UserWarning, match="lambda"):
         distiller.save(tmp_path / "distiller.keras")
     with pytest.raises(ValueError, match="lambda"):
@@ -247,6 +252,6 @@ def test_assigned_values_are_saved(tmp_path):
     assert loaded.student_loss_weight == 0.125
     assert loaded.distillation_loss_weights[1] == 7.0
     assert loaded.distillation_losses[0].temperature == 9.0
-    values = {name: v for (_, name), v in loaded.bank.values(0).items()}
+    values = {name: v for (_, name), v in loaded._engine.values.at(0).items()}
     assert float(values["temperature"]) == 9.0
     assert float(values["student_loss_weight"]) == 0.125

@@ -34,7 +34,7 @@ class PeerComparison(DistillationLoss):
         if not isinstance(student_outputs, (list, tuple)) or len(student_outputs) < 2:
             raise ValueError(
                 f"{name} needs the outputs of at least two students. Received: "
-                f"{student_outputs!r}. Make the student a `keras_kd.teachers.PeerGroup`"
+                f"{student_outputs!r}. Make the student a `keras_kd.students.PeerGroup`"
                 " or a `BranchedStudent`."
             )
         for answer in student_outputs[1:]:

@@ -16,7 +16,7 @@ from keras_kd.taps import Output, Tap
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class DataFreeDistillation(DistillationLoss):
-    """Distillation without data: DAFL, for a `keras_kd.teachers.DataFreeStudent`.
+    """Distillation without data: DAFL, for a `keras_kd.students.DataFreeStudent`.
 
     With the teacher's logits t of the generated inputs, its features f and the
     student's logits s, the loss is KL(softmax(t / T) ‖ softmax(s / T)) · T², which

@@ -9,6 +9,7 @@ from keras import ops
 from keras_kd.layers.memory import EmbeddingMemory
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.base import FeatureComparison
+from keras_kd.losses.sample_ids import check_sample_ids
 from keras_kd.losses.sample_ids import sample_ids as sample_ids_of
 from keras_kd.ops.contrast import contrastive_loss
 
@@ -121,7 +122,7 @@ class ContrastiveDistillation(FeatureComparison):
         self._layers.append(memory)
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
-        ids = self._ids(step)
+        ids = sample_ids_of(step, self.sample_ids)
         *maps, memory = self._layers
         vectors = [
             _unit(layer(ops.reshape(features, (ops.shape(features)[0], -1))))
@@ -148,17 +149,15 @@ class ContrastiveDistillation(FeatureComparison):
             memory.update(ids, vectors, normalizers, kept, momentum=self.momentum)
         return total
 
-    def _ids(self, step: StepContext) -> Any:
-        ids = sample_ids_of(step, self.sample_ids)
-        if step.checks:
-            low, high = int(ops.min(ids)), int(ops.max(ids))
-            if low < 0 or high >= self.num_examples:
-                raise ValueError(
-                    f"The sample ids must be from 0 to {self.num_examples - 1}. "
-                    f"Received: {low} to {high} in the first batch. Check "
-                    "`num_examples`."
-                )
-        return ids
+    def check_batch(self, step: StepContext) -> None:
+        ids = check_sample_ids(step, self.sample_ids)
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= self.num_examples:
+            raise ValueError(
+                f"The sample ids must be from 0 to {self.num_examples - 1}. "
+                f"Received: {low} to {high} in the first batch. Check "
+                "`num_examples`."
+            )
 
     def get_config(self) -> dict[str, Any]:
         return {

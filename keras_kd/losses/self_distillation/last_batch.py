@@ -8,6 +8,7 @@ from keras import ops
 from keras_kd.hyperparameters import Scalar
 from keras_kd.layers.last_answers import LastAnswers
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.sample_ids import check_sample_ids
 from keras_kd.losses.sample_ids import sample_ids as sample_ids_of
 from keras_kd.losses.self_distillation.base import OwnOutput
 from keras_kd.ops.divergences import kl_divergence
@@ -101,23 +102,25 @@ class LastBatchDistillation(OwnOutput):
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
-        if not (step.training or step.checks):
+        if not step.training:
             # Ids of other data are those of other examples.
             return ops.zeros(ops.shape(student)[:-1])
         ids = sample_ids_of(step, self.sample_ids)
-        if step.checks and student.shape[0] > self.batch_size:
-            raise ValueError(
-                "`batch_size` must be that of the largest batch. Received: "
-                f"batch_size={self.batch_size}, a batch of {student.shape[0]} examples."
-            )
         (last,) = self._layers
         old, found = last.lookup(ids)
         # What is not used must not send a NaN into the gradient.
         old = where_example(found, old, ops.stop_gradient(ops.cast(student, "float32")))
         value = kl_divergence(old, student, temperature=step.value(self, "temperature"))
-        if step.training:
-            last.update(ids, student, step.included(ops.shape(student)[0]))
+        last.update(ids, student, step.included(ops.shape(student)[0]))
         return where_example(found, value, 0.0)
+
+    def check_batch(self, step: StepContext) -> None:
+        count = len(check_sample_ids(step, self.sample_ids))
+        if count > self.batch_size:
+            raise ValueError(
+                "`batch_size` must be that of the largest batch. Received: "
+                f"batch_size={self.batch_size}, a batch of {count} examples."
+            )
 
     def get_config(self) -> dict[str, Any]:
         return {

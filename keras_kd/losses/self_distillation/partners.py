@@ -4,11 +4,13 @@ import warnings
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_kd.hyperparameters import Scalar
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.classes import class_labels
+from keras_kd.losses.sample_ids import check_sample_ids
 from keras_kd.losses.sample_ids import sample_ids as sample_ids_of
 from keras_kd.losses.self_distillation.base import OwnOutput
 from keras_kd.ops.partners import partner_indices, partner_kl_divergence
@@ -38,16 +40,26 @@ class PartnerDistillation(OwnOutput):
         """
         raise NotImplementedError
 
-    def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
-        del teacher
-        included = step.included(ops.shape(student)[0])
-        index, has_partner = partner_indices(self.keys(student, step), included)
-        if step.checks and not bool(ops.any(has_partner)):
+    def groups(self, step: StepContext) -> np.ndarray | None:
+        """Return the keys of the first batch on the host, or None where unknown."""
+        raise NotImplementedError
+
+    def check_batch(self, step: StepContext) -> None:
+        groups = self.groups(step)
+        if groups is None:
+            return
+        _, counts = np.unique(groups[groups >= 0], return_counts=True)
+        if not (counts > 1).any():
             warnings.warn(
                 f"No example of the first batch has a partner, so {type(self).__name__}"
                 f" is 0 there. {self._advice}",
                 stacklevel=2,
             )
+
+    def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
+        del teacher
+        included = step.included(ops.shape(student)[0])
+        index, has_partner = partner_indices(self.keys(student, step), included)
         return partner_kl_divergence(
             student,
             index,
@@ -121,6 +133,14 @@ class SameClassDistillation(PartnerDistillation):
         # Two labels that both name no class (255) are not one class.
         return ops.where(names_class(labels, student.shape[-1]), labels, -1)
 
+    def groups(self, step: StepContext) -> np.ndarray | None:
+        if step.y is None or keras.tree.is_nested(step.y):
+            return None
+        labels = np.asarray(ops.convert_to_numpy(step.y))
+        if labels.ndim > 1 and labels.shape[-1] > 1:
+            labels = labels.argmax(axis=-1)
+        return labels.reshape(-1)
+
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class ViewAgreementDistillation(PartnerDistillation):
@@ -179,6 +199,9 @@ class ViewAgreementDistillation(PartnerDistillation):
 
     def keys(self, student: Any, step: StepContext) -> Any:
         return sample_ids_of(step, self.sample_ids)
+
+    def groups(self, step: StepContext) -> np.ndarray | None:
+        return check_sample_ids(step, self.sample_ids)
 
     def get_config(self) -> dict[str, Any]:
         return {

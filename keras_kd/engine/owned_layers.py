@@ -1,5 +1,6 @@
-"""The layers that the losses own, where Keras finds them and the student does not."""
+"""The layers and variables that are trained or kept beside the student."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -7,15 +8,16 @@ import keras
 from keras_kd import _backend
 
 
-class LossLayers(keras.layers.Layer):
-    """Holds projectors and memory banks beside the student.
+class OwnedLayers(keras.layers.Layer):
+    """Holds projectors and memories of the losses, and the state of a teacher.
 
-    They appear when the first batch has shown the shapes, which is after the Distiller
-    may have been called and closed for new state; this layer stays open.
+    Here Keras finds them and the student does not. Most appear when the first batch
+    has shown the shapes, which is after the Distiller may have been called and closed
+    for new state; this layer stays open.
     """
 
-    def __init__(self) -> None:
-        super().__init__(name="loss_layers")
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
         self.built = True
         # A copy of a trained layer stays as it is where the Distiller is thawed.
         self._still: set[int] = set()
@@ -42,6 +44,13 @@ class LossLayers(keras.layers.Layer):
                 setattr(self, name, layer)
                 if not layer.trainable:
                     self._still.add(id(layer))
+
+    def hold_state(self, variables: Iterable[keras.Variable]) -> None:
+        """Track the variables that a teacher changes after each update."""
+        for index, variable in enumerate(variables):
+            name = f"state_{index}"
+            if self.__dict__.get(name) is not variable:
+                setattr(self, name, variable)
 
     def call(self, inputs: Any) -> Any:
         """Return the inputs: the layers are called by their losses."""

@@ -6,11 +6,12 @@ import keras
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.teachers.copies import copy_of
+from keras_kd.students.base import Student
+from keras_kd.students.copies import copy_of
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class DataFreeStudent(keras.Model):
+class DataFreeStudent(keras.Model, Student):
     """A generator, a frozen teacher and a student in one, for training without data.
 
     The generator makes inputs of noise, teacher and student answer them. The teacher's
@@ -73,6 +74,10 @@ class DataFreeStudent(keras.Model):
     def trainable(self, value: bool) -> None:
         keras.Model.trainable.fset(self, value)
         _backend.freeze(self.teacher)
+
+    @property
+    def plain_paths(self) -> list[str]:
+        return ["student"]
 
     def call(self, inputs: Any, training: Any = None) -> dict[str, Any]:
         """Return the logits of teacher and student for what the noise becomes."""
