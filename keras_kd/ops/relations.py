@@ -24,7 +24,7 @@ def _pairs(included: Any) -> Any:
 
 
 def _per_example(values: Any, included: Any) -> Any:
-    """Return Σ over the partners of an example, over the number of examples."""
+    """Return Σ over the examples related to an example, over the number of examples."""
     return ops.divide_no_nan(
         ops.sum(values * _pairs(included), axis=1), ops.sum(included)
     )

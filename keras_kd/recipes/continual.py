@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_kd.distiller import Distiller
 from keras_kd.hyperparameters import check_scalar
-from keras_kd.losses.logits.class_subset import ClassSubsetDistillation
+from keras_kd.losses.logits.class_subset_distillation import ClassSubsetDistillation
 from keras_kd.recipes.chains import check_build
 from keras_kd.recipes.run import Run
 from keras_kd.recipes.training import (

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_kd.distiller import Distiller
-from keras_kd.losses.online.mutual import MutualDistillation
+from keras_kd.losses.peers.mutual_distillation import MutualDistillation
 from keras_kd.recipes.chains import Build, check_builds
 from keras_kd.recipes.run import Run
 from keras_kd.recipes.training import Stage, Training

@@ -8,10 +8,10 @@ from keras import layers
 import keras_kd
 from keras_kd.losses import (
     AttentionRelationDistillation,
+    DistilBertDistillation,
+    HiddenStateDistillation,
     MarginDistillation,
-    distilbert,
-    hidden_states,
-    tinybert,
+    TinyBertDistillation,
 )
 
 # A loss on an inner layer leaves what is above it without a gradient.
@@ -122,26 +122,68 @@ def test_models_without_attention_are_refused():
         keras_kd.Distiller(plain("t"), plain("s"), AttentionRelationDistillation())
 
 
-def test_tinybert_and_distilbert_train(pair):
-    teacher, student = pair
-    layers_of = [f"layer_{place}" for place in range(4)]
-    first = keras_kd.Distiller(
-        teacher,
-        student,
-        **tinybert(layers_of, layers_of[:2], embeddings=("embedding", "embedding")),
+LAYERS = [f"layer_{index}" for index in range(4)]
+
+
+def test_tinybert_trains_across_widths_and_depths(pair):
+    """Its projectors, in parts of a part, must train with the student and be saved."""
+    loss = TinyBertDistillation(
+        LAYERS, LAYERS[:2], embeddings=("embedding", "embedding")
     )
-    falls_by_half(first, tokens())
+    distiller = keras_kd.Distiller(*pair, loss, student_loss_weight=0.0)
+    falls_by_half(distiller, tokens())
+    assert len(loss.layers) == 3  # two states and the embeddings, 8 to 12 wide
+    kernels = {id(layer.kernel) for layer in loss.layers}
+    assert kernels <= {id(v) for v in distiller.trainable_variables}
+
+
+def test_distilbert_trains(pair):
     small = encoder(12, 3, 2, "small")
-    second = keras_kd.Distiller(teacher, small, **distilbert("layer_3", "layer_1"))
-    assert second.student_loss_weight == 1.0
-    falls_by_half(second, tokens(), minimum=-1.0)
+    loss = DistilBertDistillation("layer_3", "layer_1")
+    distiller = keras_kd.Distiller(pair[0], small, loss, student_loss_weight=0.0)
+    falls_by_half(distiller, tokens())
+
+
+@pytest.mark.parametrize(
+    "make, match",
+    [
+        (lambda: HiddenStateDistillation(["a"], ["x", "y"]), "2 of the student, 1 of"),
+        (lambda: HiddenStateDistillation(["a"], []), "at least one layer"),
+        (
+            lambda: HiddenStateDistillation(["a"], ["x"], projector=layers.Dense(3)),
+            "`projector` must be 'auto' or None",
+        ),
+        (
+            lambda: TinyBertDistillation(["a"], ["x"], embeddings="e"),
+            "`embeddings` must be None or a pair",
+        ),
+        (
+            lambda: TinyBertDistillation(["a"], ["x"], attention=[["a"]]),
+            "`attention` must be None or a pair",
+        ),
+        (
+            lambda: DistilBertDistillation("a", "x", output=(0, 1, 2)),
+            "`output` must be None, a name or index, or a pair",
+        ),
+    ],
+)
+def test_malformed_layers_of_transformers_say_what_to_do(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()
+
+
+def test_distilbert_names_what_fits_another_width(pair):
+    """The method has no projector; without a word, the first batch would crash."""
+    loss = DistilBertDistillation("layer_3", "layer_1")
+    distiller = keras_kd.Distiller(*pair, loss)
+    distiller.compile("sgd", None)
+    with pytest.raises(ValueError, match="(?s)one width.*12.*8.*TinyBertDistillation"):
+        distiller.fit(tokens(), verbose=0)
 
 
 def test_hidden_states_are_spread_over_the_teacher():
-    losses = hidden_states(list("abcdef"), ["x", "y"])
-    assert [loss.teacher_layer_name for loss in losses] == ["c", "f"]
-    with pytest.raises(ValueError, match="(?s)`student_layers`.*2 of the student, 1"):
-        hidden_states(["a"], ["x", "y"])
+    loss = HiddenStateDistillation(list("abcdef"), ["x", "y"])
+    assert [tap.layer for tap in loss.teacher_signals()] == ["c", "f"]
 
 
 def test_margins_train_a_ranker():

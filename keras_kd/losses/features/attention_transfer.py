@@ -9,6 +9,7 @@ from keras import ops
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.base import FeatureComparison
 from keras_kd.losses.features.shapes import channels_last, same_spatial_size
+from keras_kd.losses.registry import Method
 from keras_kd.ops.attention_maps import spatial_attention
 
 
@@ -80,3 +81,16 @@ class AttentionTransfer(FeatureComparison):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "power": self.power}
+
+
+METHODS = (
+    Method(
+        "at",
+        AttentionTransfer,
+        paper="Zagoruyko and Komodakis, 2017, arXiv:1612.03928",
+        signals="feature",
+        weight=1000.0,
+        student_loss_weight=1.0,
+        when="Convnets of very different widths.",
+    ),
+)

@@ -8,7 +8,7 @@ from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_same_classes
-from keras_kd.losses.logits.classes import check_logits, check_one_output
+from keras_kd.losses.logits.class_comparison import check_logits, check_one_output
 from keras_kd.ops.divergences import kl_divergence
 from keras_kd.taps import Output, Tap
 
