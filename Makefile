@@ -4,6 +4,7 @@
 # make lint     format, lint and types
 # make format   let ruff mend what it can
 # make bench    the benchmarks
+# make hostile  every loss with wrong, odd and extreme inputs, on three backends
 # make nightly  the tests on three backends with keras-nightly, in .venv-nightly
 #
 # Everything is installed into .venv, with the versions in constraints.txt.
@@ -35,7 +36,7 @@ export GRPC_VERBOSITY ?= ERROR
 # others, up to ten times as long when something else runs on the machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint format guides integration bench nightly clean
+.PHONY: demo test lint format guides integration bench hostile nightly clean
 # Stop a half-done install from looking finished.
 .DELETE_ON_ERROR:
 
@@ -72,6 +73,12 @@ bench: $(TEST_READY)
 	for backend in $(TEST_BACKENDS); do \
 		KERAS_BACKEND=$$backend $(BIN)/python -m benchmarks.step || exit 1; \
 		$(BIN)/python -m benchmarks.first_step --backend $$backend || exit 1; done
+
+HOSTILE_ARGS ?=
+hostile: $(TEST_READY)
+	for backend in $(TEST_BACKENDS); do \
+		KERAS_BACKEND=$$backend $(BIN)/python -m integration_tests.hostile.sweep \
+			$(HOSTILE_ARGS) || exit 1; done
 
 # The same tests by the same rules, in an environment with the nightly of this day.
 nightly:
