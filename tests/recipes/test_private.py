@@ -219,7 +219,7 @@ def test_votes_without_an_answer(tmp_path, monkeypatch):
 def test_the_teachers_can_be_asked_anew_and_the_votes_not(tmp_path):
     """Hours of training must not be lost to a number, nor two draws be mixed."""
     first = run(tmp_path, training(epochs=1))
-    with pytest.raises(ValueError, match="made with other noise"):
+    with pytest.raises(ValueError, match="made with other `noise`"):
         run(tmp_path, training(epochs=1), scale=5.0)
     (tmp_path / "votes/arrays.npz").unlink()
     with pytest.raises(ValueError, match="a student without votes"):
@@ -272,7 +272,7 @@ def test_malformed(tmp_path):
         ({"threshold": math.nan, "threshold_scale": 1.0}, "`threshold` must be None"),
         ({"threshold": 5.0, "threshold_scale": 1.0}, "at most `num_teachers`"),
         ({"classes": 3}, "one logit for each of `classes`"),
-        ({"public": np.zeros((40, 5))}, "must return a model that answers `public`"),
+        ({"public": np.zeros((40, 5))}, "must return a model that takes `public`"),
     ):
         with pytest.raises(ValueError, match=message):
             run(tmp_path, **changes)

@@ -80,9 +80,9 @@ def test_clients_share_answers_to_public_data_alone(tmp_path, monkeypatch):
     assert kinds == [0, 1, "public", "public"] * 2
     given = [x for x in seen if isinstance(x, dict)]
     for x, mean in zip(given, means, strict=True):
-        assert sorted(x) == ["answers", "public"]
+        assert sorted(x) == ["log_probabilities", "public"]
         np.testing.assert_array_equal(x["public"], public)
-        np.testing.assert_allclose(np.exp(x["answers"]), mean, rtol=1e-5)
+        np.testing.assert_allclose(np.exp(x["log_probabilities"]), mean, rtol=1e-5)
 
 
 def old_accuracy(tmp_path, name, **changes):
@@ -165,7 +165,7 @@ def test_malformed(tmp_path):
         recipes.federated(
             [build, build], clients(), data()[0], made, temperature=0, **arguments
         )
-    with pytest.raises(ValueError, match="must return a model that answers `public`"):
+    with pytest.raises(ValueError, match="must return a model that takes `public`"):
         recipes.federated(
             [build, build], clients(), np.zeros((9, 5)), made, **arguments
         )

@@ -128,9 +128,9 @@ class ViewAgreementDistillation(PartnerDistillation):
 
     T² KL(softmax(s_j / T) ‖ softmax(s_i / T)), one value per example or token, where j
     is the next view of the same example in the batch, with the same sample id; 0
-    without one, and so for a batch of one. `keras_kd.data.Views` makes such batches,
-    with augmented views, or with copies that only dropout tells apart. An id below 0
-    is nobody's.
+    without one, and so for a batch of one, and in an evaluation on data without ids.
+    `keras_kd.data.Views` makes such batches, with augmented views, or with copies that
+    only dropout tells apart. An id below 0 is nobody's.
 
     Args:
         temperature: Positive number T, or a `LearningRateSchedule`. Defaults to 1.0.
@@ -176,6 +176,14 @@ class ViewAgreementDistillation(PartnerDistillation):
         super().__init__(temperature, output=output, name=name)
         self.sample_ids = sample_ids
         self.stop_gradient = bool(stop_gradient)
+
+    def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
+        has_ids = isinstance(step.x, dict) and self.sample_ids in step.x
+        if not has_ids and not step.training:
+            # Arrays to validate on hold one view of each example. The first batch may
+            # be one of theirs, too: that of a training is refused in its step.
+            return ops.zeros(ops.shape(student)[:-1])
+        return super().call(teacher, student, step)
 
     def keys(self, student: Any, step: StepContext) -> Any:
         return sample_ids_of(step, self.sample_ids)
