@@ -33,7 +33,7 @@ def checked_directory(directory: Any) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Open a scope that writes a file, which takes its place when it is complete.
+    """Open a scope that writes a file, which replaces the old one when it is complete.
 
     Where writing fails, what was there before is there still.
 

@@ -53,7 +53,10 @@ class DirectoryLock:
 
     def _acquire(self) -> int:
         path = self.directory / _FILE
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:  # where nobody can write, a finished run can be read
+            return os.open(os.devnull, os.O_RDWR)
         if fcntl is not None:
             try:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,7 +22,7 @@ def mutual_learning(
     loss: Any = None,
     verbose: int = 1,
 ) -> list[Stage]:
-    """Train several students at once that learn each other's answers.
+    """Train several students at once that learn from each other's predictions.
 
     Args:
         builds: At least two functions that return a new, built student; their

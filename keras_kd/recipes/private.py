@@ -1,7 +1,6 @@
 """A student that learns from private data by noisy votes alone."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import keras
@@ -9,17 +8,12 @@ import numpy as np
 
 from keras_kd.data.labels import labels_like
 from keras_kd.recipes.chains import Build, check_build
-from keras_kd.recipes.description import weights_digest
 from keras_kd.recipes.public import logits_of_one, rows_of
 from keras_kd.recipes.rehearsal import Rehearsal
 from keras_kd.recipes.run import Run
 from keras_kd.recipes.training import Stage, Training, check_count
-from keras_kd.recipes.votes import (
-    check_noise,
-    count_votes,
-    noisy_labels,
-    privacy_spent,
-)
+from keras_kd.recipes.votes import check_noise
+from keras_kd.recipes.voting import Voting
 
 
 @dataclass
@@ -30,7 +24,7 @@ class PrivateStudent(Stage):
         epsilon: The ε of (ε, δ)-differential privacy towards one private example.
         delta: The δ.
         answered: Which rows of the public data were answered, booleans.
-        labels: The noisy answers to those.
+        labels: The noisy labels of those.
     """
 
     epsilon: float
@@ -60,7 +54,7 @@ def pate(
 
     The private examples are divided among the teachers, each in one part only. The
     teachers vote on the public examples, noise is added to the votes, and the student
-    learns the answers: it sees public inputs and noisy labels, and nothing else. Only
+    learns their labels: it sees public inputs and noisy labels, and nothing else. Only
     the student may leave the directory, which also holds the teachers.
 
     The ε holds for data sets that differ in the content of one private example; their
@@ -81,7 +75,7 @@ def pate(
         delta: The number δ; below 1 / the number of private examples.
         num_teachers: Number of teachers, at least 2. Defaults to 10.
         noise: "gaussian" or "laplace". Defaults to "gaussian".
-        threshold: Votes that a class must have for an answer, or None to answer all.
+        threshold: Votes that a class must have for a label, or None to label all.
         threshold_scale: Size of the noise of this check; with `threshold`.
         student_training: How the student trains; its x and y are the answered public
             ones, and its `validation_data` must be public; without weights, too.
@@ -120,7 +114,7 @@ def pate(
     rows = _private_rows(training, student_training)
     _check_teachers(num_teachers, rows, threshold, threshold_scale)
     queries = len(keras.tree.flatten(public)[0])
-    voting = _Voting(classes, noise, scale, threshold, threshold_scale, delta, queries)
+    voting = Voting(classes, noise, scale, threshold, threshold_scale, delta, queries)
     voting.epsilon(0)  # which raises where the accountant is not there
     _check_delta(delta, rows)
     _check_model("build_teacher", build_teacher, public, classes)
@@ -136,13 +130,6 @@ def pate(
             for number, part in enumerate(parts[:1] if run.is_rehearsal else parts)
         ]
         votes = voting.labels(run, teachers, public)
-        if not votes["answered"].any():
-            raise ValueError(
-                "`threshold` must be low enough for some vote to reach it. Received: "
-                f"threshold={threshold}, with {num_teachers} teachers; no query "
-                f"answered, at an ε of {voting.epsilon(0):.3g}. To ask again, at its "
-                "own ε on top, delete the folder 'votes'."
-            )
         return _train_student(
             run, build_student, public, training, student_training, voting, votes
         )
@@ -151,77 +138,13 @@ def pate(
     return Run(directory, "pate", settings, verbose=verbose).carry_out(recipe)
 
 
-@dataclass(frozen=True)
-class _Voting:
-    """How the teachers vote, and what that gives away."""
-
-    classes: int
-    noise: str
-    scale: float
-    threshold: float | None
-    threshold_scale: float | None
-    delta: float
-    queries: int
-
-    def epsilon(self, answered: int) -> float:
-        """Return the ε of so many labels."""
-        return privacy_spent(
-            answered,
-            noise=self.noise,
-            scale=self.scale,
-            delta=self.delta,
-            queries=None if self.threshold is None else self.queries,
-            threshold_scale=self.threshold_scale,
-        )
-
-    def labels(
-        self, run: Run | Rehearsal, teachers: list[Stage], public: Any
-    ) -> dict[str, np.ndarray]:
-        """Return which rows are answered, and their noisy labels.
-
-        They are kept: to draw again after an interruption would spend the privacy
-        twice.
-        """
-        asked = {
-            "noise": [self.noise, self.scale, self.threshold, self.threshold_scale],
-            "public": public,
-            "teachers": [weights_digest(stage.student.weights) for stage in teachers],
-        }
-        rehearsed = {
-            "answered": np.ones(self.queries, bool),
-            "labels": np.zeros(self.queries, "int64"),
-        }
-        draw = partial(self._draw, run, teachers, public)
-        return run.value("votes", draw, asked, rehearsed=rehearsed)
-
-    def _draw(self, run: Run | Rehearsal, teachers: list[Stage], public: Any) -> Any:
-        if isinstance(run, Run) and run.path("student").exists():
-            raise ValueError(
-                "`directory` must hold the votes that its student has learned from. "
-                "Received: a student without votes. To draw them anew, which costs "
-                "their ε once more, delete the folder 'student' too."
-            )
-        predictions = [
-            stage.student.predict(public, verbose=0).argmax(axis=-1)
-            for stage in teachers
-        ]
-        answered, labels = noisy_labels(
-            count_votes(predictions, self.classes),
-            noise=self.noise,
-            scale=self.scale,
-            threshold=self.threshold,
-            threshold_scale=self.threshold_scale,
-        )
-        return {"answered": answered, "labels": labels}
-
-
 def _train_student(
     run: Run | Rehearsal,
     build_student: Build,
     public: Any,
     training: Training,
     student_training: Training | None,
-    voting: _Voting,
+    voting: Voting,
     votes: dict[str, np.ndarray],
 ) -> PrivateStudent:
     """Train the student on public inputs and noisy labels, and on nothing else."""

@@ -26,7 +26,7 @@ _PROGRESS, _SAVED = "progress.json", "epoch-*"
 
 
 class SameNumbers(keras.callbacks.Callback):
-    """Begins each epoch with the random numbers that follow from its place.
+    """Begins each epoch with the random numbers that follow from its number.
 
     What draws from the global generators draws the same in a resumed epoch; first
     among the callbacks, because they may draw too.

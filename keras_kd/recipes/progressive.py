@@ -86,7 +86,7 @@ def stage_wise(
     """Train one student layer by layer: each phase has its losses and its layers.
 
     Usual: one phase per stage of the network that compares the features there and
-    trains the layers up to it, then one that compares the answers and trains all.
+    trains the layers up to it, then one that compares the logits and trains all.
 
     Args:
         build: Returns a new, built student.

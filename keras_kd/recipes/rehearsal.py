@@ -53,12 +53,10 @@ class Rehearsal:
             warnings.simplefilter("ignore")
             student = build()
             check_student(student)
-            before = student.get_weights()
             model = student if distil is None else distil(student)
             training.compile(model)
             with during(student):
                 check_training(model, student, training)
-            student.set_weights(before)
             training.compile(student)
         stage = Stage(name, student, {})
         self.stages.append(stage)
@@ -92,10 +90,10 @@ def check_student(student: Any, argument: str = "build") -> None:
 def check_training(
     model: keras.Model, student: keras.Model, training: Training
 ) -> None:
-    """Run a compiled model on a few examples, whose weights are changed by it.
+    """Run a compiled model on a few examples.
 
     Args:
-        model: The student, or its Distiller.
+        model: The student, or its Distiller, which is of no use afterwards.
         student: The student.
         training: How it trains.
 
@@ -121,16 +119,8 @@ def check_training(
         raise ValueError(_without_gradient(student, "all of whose losses weigh 0"))
     if not any(before[name] for name in counted):
         return  # what is 0 at the start, as a loss that waits for a second batch
-    random = np.random.default_rng(0)
-    values = [np.asarray(v.numpy(), "float32") for v in student.trainable_variables]
-    for size in (0.3, 3.0):
-        for variable, value in zip(student.trainable_variables, values, strict=True):
-            noise = random.normal(size=value.shape) * size * (0.1 + value.std())
-            variable.assign(value + noise)
-        after = _losses(model, batch)
-        # What is not a number has been reached, too.
-        if any(after[name] != before[name] for name in counted):
-            return
+    if _reach(model, student, batch, {name: before[name] for name in counted}):
+        return
     names = sorted({variable.path for variable in student.trainable_variables})
     raise ValueError(
         _without_gradient(
@@ -140,6 +130,38 @@ def check_training(
             "features needs them to be the student's own",
         )
     )
+
+
+def _reach(
+    model: keras.Model, student: keras.Model, batch: Any, losses: dict[str, float]
+) -> bool:
+    """Say whether a change of the student's trainable weights changes a loss.
+
+    The last weights come first, in groups of growing size: of a large model they are
+    the few that most losses see.
+    """
+    random = np.random.default_rng(0)
+    variables = list(student.trainable_variables)[::-1]
+    kept = []
+    try:
+        for size in (0.3, 3.0):
+            end = 0
+            while end < len(variables):
+                start, end = end, 2 * end + 1
+                for variable in variables[start:end]:
+                    value = np.array(variable.numpy())
+                    kept.append((variable, value))
+                    value = value.astype("float32")
+                    noise = random.standard_normal(value.shape, "float32")
+                    variable.assign(value + size * (0.1 + value.std()) * noise)
+                after = _losses(model, batch)
+                # What is not a number has been reached, too.
+                if any(after[name] != losses[name] for name in losses):
+                    return True
+        return False
+    finally:
+        for variable, value in reversed(kept):
+            variable.assign(value)
 
 
 def _without_gradient(student: keras.Model, why: str) -> str:

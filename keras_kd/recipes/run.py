@@ -1,6 +1,6 @@
 """A run of several stages that survives its process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -10,26 +10,15 @@ import keras
 
 from keras_kd.distiller import Distiller
 from keras_kd.recipes.description import describe, digest
-from keras_kd.recipes.files import (
-    check_file,
-    checked_directory,
-    damaged,
-    hash_of,
-    read_arrays,
-    read_record,
-    write_arrays,
-    write_record,
-    writing,
-)
+from keras_kd.recipes.files import read_arrays, write_arrays
 from keras_kd.recipes.lock import DirectoryLock
 from keras_kd.recipes.progress import Progress, SameNumbers, forget
 from keras_kd.recipes.rehearsal import Rehearsal, check_student
-from keras_kd.recipes.stage_key import differences, stage_key
+from keras_kd.recipes.run_directory import ARRAYS, KEY, RUN, RunDirectory
+from keras_kd.recipes.stage_key import stage_key
 from keras_kd.recipes.training import Stage, Training
 
 Result = TypeVar("Result")
-_RUN, _KEY, _DONE = "run.json", "key.json", "history.json"
-_STUDENT, _ARRAYS = "student.weights.h5", "arrays.npz"
 
 
 class Run:
@@ -90,7 +79,9 @@ class Run:
     ) -> None:
         if verbose not in (0, 1, 2):
             raise ValueError(f"`verbose` must be 0, 1 or 2. Received: {verbose!r}")
-        self.directory, self.verbose = checked_directory(directory), verbose
+        self.verbose = verbose
+        self._files = RunDirectory(directory)
+        self.directory = self._files.path
         self.stages: list[Stage] = []
         self._settings = {
             "recipe": recipe,
@@ -99,13 +90,13 @@ class Run:
         self._rehearsed = False
         self._lock = DirectoryLock(self.directory)
         # Another run must show before the hour in which models are built.
-        self._check_claim(self.directory / _RUN, self._settings)
+        self._files.check_claim(self.directory / RUN, self._settings)
 
     def __enter__(self) -> "Run":
         self.directory.mkdir(parents=True, exist_ok=True)
         self._lock.__enter__()
         try:
-            self._claim(self.directory, _RUN, self._settings)
+            self._files.claim(self.directory, RUN, self._settings)
         except BaseException:
             self._lock.__exit__(None, None, None)
             raise
@@ -174,7 +165,8 @@ class Run:
                 f"`name` must be new in each stage of a run. Received: name={name!r}, "
                 "a second time."
             )
-        if not self._rehearsed and not (self.path(name) / _DONE).exists():
+        folder = self.path(name)
+        if not self._rehearsed and not self._files.is_finished(folder):
             Rehearsal().stage(name, build, training, distil, during)
         with self:
             seed = (training.seed + 1000 * len(self.stages)) % 2**31
@@ -183,20 +175,17 @@ class Run:
             check_student(student)
             model = student if distil is None else distil(student)
             training.compile(model)
-            folder = self.path(name)
             key = stage_key(training, model, student, settings)
-            self._claim(folder, _KEY, key)
+            self._files.claim(folder, KEY, key)
             owner = f"{name}/{digest(key)}"
-            history = self._finished(folder, owner, training.epochs)
+            history = self._files.history_of(folder, owner, training.epochs)
             if history is None:
                 with during(student):
                     history = self._train(model, training, seed, folder, owner)
-                self._finish(folder, owner, student, history, training.epochs)
+                self._files.finish(folder, owner, student, history, training.epochs)
                 self._say(name, "trained", history)
             else:
-                keras.saving.load_weights(
-                    student, folder / _STUDENT, objects_to_skip=_optimizers(student)
-                )
+                self._files.load(folder, student)
                 self._say(name, "read from the directory", history)
             # Alike, whether it was trained or read, by labels or by a teacher.
             training.compile(student)
@@ -228,64 +217,11 @@ class Run:
         with self:
             given = {f"`{key}`": describe(v) for key, v in (settings or {}).items()}
             folder = self.path(name)
-            self._claim(folder, _KEY, given)
-            path, owner = folder / _ARRAYS, f"{name}/{digest(given)}"
+            self._files.claim(folder, KEY, given)
+            path, owner = folder / ARRAYS, f"{name}/{digest(given)}"
             if not path.exists():
                 write_arrays(path, make(), owner)
             return read_arrays(self.directory, path, owner)
-
-    def _check_claim(self, path: Path, given: dict[str, Any]) -> bool:
-        """Say whether a folder holds results, and raise where they are of another."""
-        within = "*/" if path.name == _RUN else ""
-        if not any(_results(path.parent, within)):
-            return False
-        changed = differences(read_record(self.directory, path), given)
-        if changed:
-            folder = path.parent.relative_to(self.directory)
-            anew = f"the folder '{folder}'" if folder.name else "this one"
-            raise ValueError(
-                "`directory` must be empty or hold this same run. Received: "
-                f"directory={str(self.directory)!r}, where '{folder / path.name}' was "
-                f"made with other {', '.join(changed)}. Give another directory, or "
-                f"delete {anew}: what is in it is then made anew."
-            )
-        return True
-
-    def _claim(self, folder: Path, name: str, given: dict[str, Any]) -> None:
-        """Note what a folder is made with, or raise where it was made with other."""
-        # What was noted before anything was made may be wrong, and put right.
-        if not self._check_claim(folder / name, given):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_record(folder / name, given)
-
-    def _finished(self, folder: Path, owner: str, epochs: int) -> Any:
-        """Return the history of a finished stage, or None where there is more to do."""
-        path = folder / _DONE
-        if not path.exists():
-            progress = Progress(self.directory, folder, owner)
-            if (folder / _STUDENT).exists() and not progress.exists():
-                raise damaged(self.directory, path, "is missing")
-            return None
-        found = read_record(self.directory, path)
-        if found["owner"] != owner:
-            raise damaged(self.directory, path, "belongs to another stage")
-        check_file(self.directory, folder / _STUDENT, found["sha256"])
-        if found["epochs"] == epochs:
-            return found["history"]
-        if (
-            found["epochs"] < epochs
-            and Progress(self.directory, folder, owner).exists()
-        ):
-            # The last stage has kept its state: it becomes one that is not finished.
-            path.unlink()
-            return None
-        raise ValueError(
-            "`epochs` can be raised in the last stage of a run only, which keeps the "
-            "state of its optimizer. Received: "
-            f"directory={str(self.directory)!r}, where '{folder.name}' was made with "
-            f"other `epochs` ({found['epochs']} there, {epochs} now). Give another "
-            "directory, or delete the folders of this stage and of those after it."
-        )
 
     def _train(
         self,
@@ -319,22 +255,6 @@ class Run:
         )
         return progress.history
 
-    def _finish(
-        self,
-        folder: Path,
-        owner: str,
-        student: keras.Model,
-        history: dict[str, list[Any]],
-        epochs: int,
-    ) -> None:
-        with writing(folder / _STUDENT) as part:
-            keras.saving.save_weights(
-                student, part, objects_to_skip=_optimizers(student)
-            )
-        done = {"owner": owner, "epochs": epochs, "history": history}
-        done["sha256"] = hash_of(folder / _STUDENT)
-        write_record(folder / _DONE, done)
-
     def _say(
         self, name: str, what: str, history: dict[str, list[Any]] | None = None
     ) -> None:
@@ -347,15 +267,3 @@ class Run:
             ]
             text = f"{self.directory.name}/{name}: {what}"
             print(text + (f" ({', '.join(shown)})" if shown else ""), flush=True)
-
-
-def _optimizers(student: keras.Model) -> list[Any]:
-    """List what trained a student, which is no part of a finished one."""
-    optimizer = getattr(student, "optimizer", None)  # there is none before `compile`
-    return [] if optimizer is None else [optimizer]
-
-
-def _results(folder: Path, within: str) -> Iterator[Path]:
-    """Yield what has been made in a folder, or within each one of it."""
-    for pattern in (_DONE, _STUDENT, _ARRAYS, "epoch-*.h5"):
-        yield from folder.glob(within + pattern)

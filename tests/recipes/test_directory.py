@@ -478,6 +478,22 @@ def test_two_processes_exclude_each_other(tmp_path):
         subprocess.run(command, input="", text=True, check=True, stdout=pipe)
 
 
+def test_a_finished_run_is_read_where_nobody_can_write(kept, tmp_path, monkeypatch):
+    """An archive of finished runs is often mounted read-only."""
+    folder = kept(two_stages.__name__, two_stages, tmp_path)
+    real = os.open
+
+    def read_only(path, flags, *rest, **kwargs):
+        if flags & os.O_CREAT:
+            raise OSError(30, "Read-only file system")
+        return real(path, flags, *rest, **kwargs)
+
+    (folder / "lock").unlink()
+    monkeypatch.setattr(os, "open", read_only)
+    assert len(two_stages(folder)) == 2
+    assert not (folder / "lock").exists()
+
+
 # What may be added
 
 
