@@ -16,7 +16,7 @@ from keras import layers
 
 import keras_kd
 from keras_kd import recipes
-from keras_kd.recipes import lock
+from keras_kd.recipes import lock, rehearsal
 from tests.recipes.settings import CROSSENTROPY, build, data, teacher, training
 from tests.training.helpers import assert_same, values_of
 
@@ -218,14 +218,32 @@ def kept(tmp_path_factory):
     return copy
 
 
+@pytest.fixture
+def untrained(monkeypatch):
+    """Leave out the training and its check, which a key does not depend on."""
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: None)
+    monkeypatch.setattr(rehearsal, "check_training", lambda *_: None)
+
+
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("name", DIFFERENCES)
 def test_another_run_is_refused_by_the_name_of_what_differs(name, kept, tmp_path):
     """The student of another teacher, loss or data would pass for the one asked for."""
     before, after = DIFFERENCES[name]
-    key = "usual" if before is None else name
+    key = "untrained" if before is None else name
     folder = kept(key, lambda f: one_stage(f, **(before or {})), tmp_path)
     with pytest.raises(ValueError, match=f"made with other .*{name}"):
         one_stage(folder, **(after or {}))
+
+
+def test_a_trained_run_is_refused_and_kept(kept, tmp_path):
+    """Nothing is lost to the mistake: the first run is read as before."""
+    folder = kept("usual", one_stage, tmp_path)
+    before = contents(folder)
+    with pytest.raises(ValueError, match="other `teacher` weights.*Give another dir"):
+        one_stage(folder, taught_by=other_weights)
+    assert contents(folder) == before
+    one_stage(folder)
 
 
 def compiled(model):
@@ -418,7 +436,7 @@ def test_what_is_no_directory_is_refused(directory, tmp_path, monkeypatch):
 @pytest.mark.parametrize("failing", [("os", "replace"), ("keras", "save_weights")])
 def test_a_disk_that_is_full_loses_nothing(failing, tmp_path, monkeypatch):
     """Each file fails once, half written; the run goes on from what was there."""
-    made = training(epochs=2)
+    made = training(epochs=1, batch_size=48)
     whole = recipes.Run(tmp_path / "whole", "own", verbose=0).stage("one", build, made)
     target, name = {"os": os, "keras": keras.saving}[failing[0]], failing[1]
     failed, real = set(), getattr(target, name)
