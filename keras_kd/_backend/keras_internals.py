@@ -289,9 +289,10 @@ def reads_labels(model: keras.Model) -> bool:
     return model._compile_metrics is not None
 
 
-def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """List a layer and all that is inside of it, at any depth."""
-    return list(layer._flatten_layers())
+def parts_of(layer: Any) -> list[keras.layers.Layer]:
+    """List a layer and all that is inside of it, at any depth; none of a function."""
+    is_layer = isinstance(layer, keras.layers.Layer)
+    return list(layer._flatten_layers()) if is_layer else []
 
 
 def freeze(layer: keras.layers.Layer) -> None:
