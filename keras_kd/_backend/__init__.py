@@ -12,6 +12,7 @@ from keras_kd._backend.common import reading
 from keras_kd._backend.keras_internals import (
     PlainError,
     attach_mask,
+    axis_of,
     build_by,
     children,
     compiled_loss,
@@ -89,6 +90,7 @@ __all__ = [
     "Modes",
     "PlainError",
     "attach_mask",
+    "axis_of",
     "build_by",
     "children",
     "compiled_loss",

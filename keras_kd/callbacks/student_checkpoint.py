@@ -95,20 +95,6 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
         if self._chosen is None or as_student(self._chosen).plain_paths:
             raise self._not_plain(student)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._settle_mode()
-        super().on_train_batch_end(batch, logs)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._settle_mode()
-        super().on_epoch_end(epoch, logs)
-
-    def _settle_mode(self) -> None:
-        """Ask the Distiller for the direction: the student has no metrics."""
-        if self.save_best_only and self.mode == "auto":
-            # Once the first batch has built the metrics, which is now.
-            self.mode = _backend.direction_of(super().model, self.monitor) or "auto"
-
     def _not_plain(self, student: Student) -> ValueError:
         chosen = student.network() if self._chosen is None else self._chosen
         paths = as_student(chosen).plain_paths
@@ -125,6 +111,20 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
             f'the {kind} {chosen.name!r}. Pass part="{path}", or save the '
             "Distiller with `keras.callbacks.ModelCheckpoint`."
         )
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._settle_mode()
+        super().on_train_batch_end(batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._settle_mode()
+        super().on_epoch_end(epoch, logs)
+
+    def _settle_mode(self) -> None:
+        """Ask the Distiller for the direction: the student has no metrics."""
+        if self.save_best_only and self.mode == "auto":
+            # Once the first batch has built the metrics, which is now.
+            self.mode = _backend.direction_of(super().model, self.monitor) or "auto"
 
 
 def _student_of(model: Any) -> Student:

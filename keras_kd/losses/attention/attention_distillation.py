@@ -9,7 +9,7 @@ from keras import ops
 from keras_kd.losses.attention.layer_map import evenly_spread
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.logits.checks import check_finite
+from keras_kd.losses.logits.checks import check_finite, check_probabilities
 from keras_kd.losses.registry import Method
 from keras_kd.ops.probabilities import probabilities_kl_divergence
 from keras_kd.signals.attention_layers import attention_layers
@@ -44,8 +44,8 @@ class AttentionDistillation(DistillationLoss):
         name: The name in the logs. Defaults to "attention_distillation".
 
     Raises:
-        ValueError: An argument is none of these, a layer gives no attention
-            probabilities, or their lengths differ.
+        ValueError: If `layer_map`, `heads` or `loss` is not one of these, a layer gives
+            no attention probabilities, or the lengths differ.
 
     Example:
     >>> loss = AttentionDistillation(["layer_0/attention"], ["layer_0/attention"])
@@ -66,10 +66,11 @@ class AttentionDistillation(DistillationLoss):
         loss: str = "kl_divergence",
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         self.teacher_layers = _as_list("teacher_layers", teacher_layers)
         self.student_layers = _as_list("student_layers", student_layers)
         if layer_map is not None and (
-            not layer_map or not all(isinstance(place, int) for place in layer_map)
+            not layer_map or not all(isinstance(index, int) for index in layer_map)
         ):
             raise ValueError(
                 "`layer_map` must be None or a list of the indices of teacher layers, "
@@ -86,8 +87,6 @@ class AttentionDistillation(DistillationLoss):
         self.layer_map = None if layer_map is None else list(layer_map)
         self.heads = heads
         self.loss = loss
-        if name is not None:
-            self.name = name
         self._taps: dict[str, list[Any] | None] = {
             "teacher": _taps(self.teacher_layers),
             "student": _taps(self.student_layers),
@@ -142,10 +141,13 @@ class AttentionDistillation(DistillationLoss):
 
     def build(self, teacher: Any, student: Any) -> None:
         super().build(teacher, student)
-        for s, place in zip(student, self._mapped(), strict=True):
-            t = teacher[place]
+        for s, index in zip(student, self._mapped(), strict=True):
+            t = teacher[index]
             pair = f"teacher {tuple(t.shape)}, student {tuple(s.shape)}"
-            if tuple(t.shape[2:]) != tuple(s.shape[2:]):
+            if any(
+                None not in sizes and sizes[0] != sizes[1]
+                for sizes in zip(t.shape[2:], s.shape[2:], strict=True)
+            ):
                 raise ValueError(
                     "AttentionDistillation compares attention over the same queries "
                     f"and keys. Received: {pair}. Give both models the same tokens or "
@@ -161,6 +163,13 @@ class AttentionDistillation(DistillationLoss):
         for side, signals in (("teacher", teacher), ("student", student)):
             for values in signals:
                 check_finite(values, side=side, loss_name=type(self).__name__)
+                check_probabilities(
+                    values,
+                    side=side,
+                    binary=False,
+                    loss_name=type(self).__name__,
+                    remedy="Name layers that give attention after its softmax.",
+                )
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del step
@@ -185,9 +194,6 @@ class AttentionDistillation(DistillationLoss):
             **super().get_config(),
             "teacher_layers": _addresses(self.teacher_layers, self._taps["teacher"]),
             "student_layers": _addresses(self.student_layers, self._taps["student"]),
-            "layer_map": self.layer_map,
-            "heads": self.heads,
-            "loss": self.loss,
         }
 
 

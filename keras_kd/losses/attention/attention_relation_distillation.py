@@ -42,7 +42,8 @@ class AttentionRelationDistillation(DistillationLoss):
         name: The name in the logs.
 
     Raises:
-        ValueError: A layer holds no query, key and value, or the lengths differ.
+        ValueError: If `relation_heads` is not a positive integer, a layer holds no
+            query, key and value, or the lengths differ.
 
     Example:
     >>> loss = AttentionRelationDistillation("layer_11/attention", "layer_5/attention")
@@ -62,6 +63,7 @@ class AttentionRelationDistillation(DistillationLoss):
         padding_mask: str | None = None,
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         if relation_heads is not None and (
             isinstance(relation_heads, bool)
             or not isinstance(relation_heads, int)
@@ -75,8 +77,6 @@ class AttentionRelationDistillation(DistillationLoss):
         self.student_layer = student_layer
         self.relation_heads = relation_heads
         self.padding_mask = padding_mask
-        if name is not None:
-            self.name = name
         self._taps = {
             "teacher": _part_taps(teacher_layer),
             "student": _part_taps(student_layer),
@@ -160,8 +160,6 @@ class AttentionRelationDistillation(DistillationLoss):
             **super().get_config(),
             "teacher_layer": self._address("teacher", self.teacher_layer),
             "student_layer": self._address("student", self.student_layer),
-            "relation_heads": self.relation_heads,
-            "padding_mask": self.padding_mask,
         }
 
     def _address(self, side: str, address: Any) -> Any:

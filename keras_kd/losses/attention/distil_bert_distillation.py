@@ -65,6 +65,7 @@ class DistilBertDistillation(DistillationLoss):
         output: Any = None,
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         pair = output if isinstance(output, (list, tuple)) else (output, output)
         if len(pair) != 2:
             raise ValueError(
@@ -77,8 +78,6 @@ class DistilBertDistillation(DistillationLoss):
         self.logits_weight = logits_weight
         self.cosine_weight = cosine_weight
         self.output = output
-        if name is not None:
-            self.name = name
         layers = (teacher_layer_name, student_layer_name)
         self._signals_of = [
             {
@@ -135,7 +134,6 @@ class DistilBertDistillation(DistillationLoss):
         )
 
     def get_config(self) -> dict[str, Any]:
-        output = list(self.output) if isinstance(self.output, tuple) else self.output
         return {
             **super().get_config(),
             "teacher_layer_name": address_config(
@@ -144,7 +142,6 @@ class DistilBertDistillation(DistillationLoss):
             "student_layer_name": address_config(
                 self.student_layer_name, self.student_signals()["hidden"]
             ),
-            "output": output,
         }
 
 

@@ -19,7 +19,7 @@ class StageComparison(DistillationLoss):
         name: The name in the logs, or None for the default.
 
     Raises:
-        ValueError: The lists are empty or differ in length.
+        ValueError: If the lists are empty or differ in length.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class StageComparison(DistillationLoss):
         *,
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         lists = (teacher_layer_names, student_layer_names)
         if any(
             not isinstance(given, (list, tuple)) or not given for given in lists
@@ -41,8 +42,6 @@ class StageComparison(DistillationLoss):
             )
         self.teacher_layer_names = list(teacher_layer_names)
         self.student_layer_names = list(student_layer_names)
-        if name is not None:
-            self.name = name
         self._taps = {
             "teacher": [as_signal(layer) for layer in teacher_layer_names],
             "student": [as_signal(layer) for layer in student_layer_names],
