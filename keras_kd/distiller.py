@@ -333,10 +333,15 @@ class Distiller(_backend.DistillationTrainer, keras.Model):
         return results
 
     def export(
-        self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
     ) -> None:
         """Export the student, with the arguments of `keras.Model.export`."""
-        self.student.export(filepath, format=format, **kwargs)
+        self.student.export(filepath, format, verbose, input_signature, **kwargs)
 
     # Fitting
 

@@ -28,8 +28,12 @@ def test_export_hands_all_to_the_student(monkeypatch):
         lambda self, *args, **kwargs: given.append((self, args, kwargs)),
     )
     distiller.export("folder", format="onnx", verbose=False)
-    arguments = {"format": "onnx", "verbose": False}
-    assert given == [(distiller.student, ("folder",), arguments)]
+    distiller.export("folder", opset_version=18)
+    student = distiller.student
+    assert given == [
+        (student, ("folder", "onnx", False, None), {}),
+        (student, ("folder", "tf_saved_model", None, None), {"opset_version": 18}),
+    ]
 
 
 @pytest.mark.skipif(
