@@ -212,6 +212,11 @@ def direction_of(model: keras.Model, monitor: str) -> str | None:
     return "min" if probe.monitor_op is keras.ops.less else "max"
 
 
+def symbolic_calls(layer: keras.layers.Layer) -> int:
+    """Return how often a layer was called in the graphs of functional models."""
+    return len(layer._inbound_nodes)
+
+
 def penalties(model: keras.Model) -> list[Any]:
     """List the regularisation and `add_loss` terms of a model as scalars.
 

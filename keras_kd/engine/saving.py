@@ -1,5 +1,6 @@
 """What a Distiller's file says of it, and how it is read back."""
 
+import copy
 import json
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_kd.engine.engine import Engine
+from keras_kd.engine.shared_layers import moved_on
 from keras_kd.hyperparameters import from_config, to_config
 from keras_kd.signals.specs import decode_specs, encode_specs
 from keras_kd.teachers.base import Teacher
@@ -127,8 +129,12 @@ def arguments_from(config: dict[str, Any]) -> dict[str, Any]:
         ValueError: The file holds no teacher, and `load_distiller` was given none.
     """
     config = dict(config)
+    # A copy, because Keras takes a model's config apart when it builds the model.
+    saved = copy.deepcopy(config["teacher"])
     for key in ("teacher", "student", *_FUNCTIONS):
         if key in config:
+            if key == "student":
+                config[key] = moved_on(config[key], saved, config["teacher"])
             config[key] = keras.saving.deserialize_keras_object(config[key])
     config["distillation_losses"] = [
         keras.saving.deserialize_keras_object(loss)
