@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_kd
 from keras_kd import losses
-from keras_kd.losses.logits.soft_targets import _log_odds
+from keras_kd.losses.logits.logits_distillation import _log_odds
 from tests.losses.references import binary_kl, kl, softmax
 from tests.training.helpers import classifier, data, distil
 
