@@ -6,7 +6,7 @@ both models and all losses beforehand, in a scope that lets nothing change.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -83,8 +83,10 @@ def _build(engine: Engine, x: Any) -> None:
             x = engine.inputs.of("teacher", x)
             return unbuilt.signals(x, [], fed=None, check_calls=False).output
 
+        before = {id(variable) for variable in teacher.frozen_variables}
         _attempt("teacher", x, lambda: _backend.build_by(run_teacher, x))
-        if _weights_are_random(teacher.frozen_variables):
+        new = [v for v in teacher.frozen_variables if id(v) not in before]
+        if any(variable.trainable for variable in new):
             warnings.warn(
                 f"The teacher '{engine.teacher_network.name}' had no weights before "
                 "the first batch: its outputs are those of a random network. Train it, "
@@ -100,11 +102,6 @@ def _build(engine: Engine, x: Any) -> None:
     engine.bind_teacher()
     engine.objective.bind(engine.teacher_network, student)
     engine.find_parts()
-
-
-def _weights_are_random(variables: Sequence[keras.Variable]) -> bool:
-    """Say whether there is anything among the variables that training would change."""
-    return any(variable.trainable for variable in variables)
 
 
 class _Trial:
