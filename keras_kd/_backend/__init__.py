@@ -11,6 +11,7 @@ import keras
 from keras_kd._backend.common import reading
 from keras_kd._backend.keras_internals import (
     PlainError,
+    as_tensors,
     attach_mask,
     axis_of,
     build_by,
@@ -89,6 +90,7 @@ __all__ = [
     "DistillationTrainer",
     "Modes",
     "PlainError",
+    "as_tensors",
     "attach_mask",
     "axis_of",
     "build_by",

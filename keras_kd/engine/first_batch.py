@@ -42,13 +42,6 @@ def check_first_batch(engine: Engine, batch: Any) -> None:
     whole = (x, y, sample_weight, fed)
     few = _first_examples(engine, whole)
     _build(engine, few[0])
-    result = _Trial(engine, few).run()
-    for loss, (teacher, student) in zip(
-        engine.objective.losses, result["signals"], strict=True
-    ):
-        loss.check(teacher, student)
-    _check_terms(engine.objective.names, result["terms"])
-    check_task_labels(engine.distiller.loss, y, result["outputs"])
     context = StepContext(
         x=x,
         y=y,
@@ -59,6 +52,13 @@ def check_first_batch(engine: Engine, batch: Any) -> None:
     )
     for loss in engine.objective.losses:
         loss.check_batch(context)
+    result = _Trial(engine, few).run()
+    for loss, (teacher, student) in zip(
+        engine.objective.losses, result["signals"], strict=True
+    ):
+        loss.check(teacher, student)
+    _check_terms(engine.objective.names, result["terms"])
+    check_task_labels(engine.distiller.loss, y, result["outputs"])
 
 
 def _first_examples(engine: Engine, batch: Any) -> Any:
@@ -143,7 +143,7 @@ class _Trial:
         """Return a step in which both sides have run."""
         engine = self._engine
         step = Step(engine.distiller, training=False, checks=True, number=0)
-        step.fed, step.noted = self._fed, self._noted
+        step.fed, step.noted = _backend.as_tensors(self._fed), self._noted
         with _backend.reading(state):
             step.values = engine.values.at(0)
         _attempt("teacher", self._x, lambda: engine.teach(step, self._x, state))

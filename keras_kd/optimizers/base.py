@@ -13,6 +13,11 @@ class DistillationOptimizer(keras.optimizers.Optimizer):
     then hands it over in `task_gradients` before `apply` is called with the gradient
     of the whole loss. A `keras.optimizers.LossScaleOptimizer` may be wrapped around.
 
+    Args:
+        learning_rate: Number, or a `LearningRateSchedule`. Defaults to 0.01.
+        name: The name. Defaults to "distillation_optimizer".
+        **kwargs: Those of `keras.optimizers.Optimizer`.
+
     Attributes:
         wants_task_gradients: Whether the step goes backwards from the task alone too.
             Defaults to False.
@@ -23,6 +28,14 @@ class DistillationOptimizer(keras.optimizers.Optimizer):
 
     wants_task_gradients: bool = False
     task_gradients: list[Any] | None = None
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        name: str = "distillation_optimizer",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
 
     def bind(self, student: keras.Model) -> None:
         """Learn which student it trains; called when the Distiller is compiled.

@@ -82,7 +82,8 @@ def test_a_stateful_student_starts_from_zeros():
     distiller = keras_kd.Distiller(teacher, student, keras_kd.LogitsDistillation())
     distiller.compile(keras.optimizers.SGD(0.0), "mse")
     distiller.fit(x, np.zeros((2, 3), "float32"), batch_size=2, verbose=0)
-    plain(x)
+    plain.compile(keras.optimizers.SGD(0.0), "mse")
+    plain.fit(x, np.zeros((2, 3), "float32"), batch_size=2, verbose=0)
     for mine, wanted in zip(
         student.get_layer("rnn").states, plain.layers[-1].states, strict=True
     ):
