@@ -73,7 +73,7 @@ class RegimeSteps(Steps):
     def mutual_learning(self) -> tuple[timing.Training, Parts]:
         """Return two peers, the second deeper, with an optimizer each."""
         small, large = self.student(), self.model(self.options.depths[0] + 2)
-        group = teachers.PeerGroup([small, large])
+        group = students.PeerGroup([small, large])
         distiller = keras_kd.Distiller(
             None, group, keras_kd.losses.MutualDistillation(), None, 1.0,
             distillation_weight=1.0,

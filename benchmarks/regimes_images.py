@@ -140,11 +140,11 @@ def online(make_loss: Any, branched: bool = False) -> Any:
     def run(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
         group: Any
         if branched:
-            group = teachers.BranchedStudent.of(setup.student(), "stage_1", 2)
+            group = students.BranchedStudent.of(setup.student(), "stage_1", 2)
             ends = [group.branch(0), group.branch(1)]
         else:
             ends = [setup.student("first"), setup.student("second")]
-            group = teachers.PeerGroup(ends)
+            group = students.PeerGroup(ends)
         model = keras_kd.Distiller(
             None, group, make_loss(), [1.0], 1.0, distillation_weight=1.0
         )
@@ -161,7 +161,7 @@ def co_trained(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     student = setup.student()
     model = keras_kd.Distiller(
         None,
-        teachers.PeerGroup([large, student]),
+        students.PeerGroup([large, student]),
         losses.MutualDistillation(4.0, teachers=[0]),
         [0.9],
         1.0,

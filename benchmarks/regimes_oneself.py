@@ -130,7 +130,6 @@ def earlier_self(setup: Setup, seed: int, folder: Path) -> float:
         batch_size=BATCH,
         epochs=setup.epochs,
         verbose=0,
-        callbacks=[keras_kd.callbacks.RefreshTeacher()],
     )
     return setup.test(student)
 

@@ -185,7 +185,7 @@ def _generator() -> keras.Model:
 def data_free(setup: Setup, seed: int, folder: Path) -> float:
     """A student that sees no image: 2,000 steps on what a generator makes."""
     generator, student = _generator(), setup.student()
-    both = teachers.DataFreeStudent(generator, setup.teacher, student)
+    both = students.DataFreeStudent(generator, setup.teacher, student)
     model = keras_kd.Distiller(
         None,
         both,

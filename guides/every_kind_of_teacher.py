@@ -179,7 +179,7 @@ print("with exits", accuracy(student))
 # model like any other; each peer stays a plain Keras model. Here the second is wider.
 
 # %%
-peers = teachers.PeerGroup([new_student(), convnet(12)])
+peers = students.PeerGroup([new_student(), convnet(12)])
 distiller = keras_kd.Distiller(
     None,
     peers,

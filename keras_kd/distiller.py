@@ -1,39 +1,41 @@
 """The one class that users meet."""
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.engine.active_step import ActiveStep, active_step, running
-from keras_kd.engine.around_the_step import AroundTheStep
-from keras_kd.engine.bank import HyperparameterBank
-from keras_kd.engine.first_batch import check_batch, check_inputs
-from keras_kd.engine.fit_data import evaluate_arguments, fit_arguments
-from keras_kd.engine.loss_layers import LossLayers
-from keras_kd.engine.objective import Objective, batch_size
-from keras_kd.engine.saving import SavedDistiller
-from keras_kd.hyperparameters import (
-    Hyperparameter,
-    Scalar,
-    WeightList,
-    names_of,
-    watch,
+from keras_kd.engine import saving
+from keras_kd.engine.between_epochs import TeacherBetweenEpochs
+from keras_kd.engine.engine import Engine
+from keras_kd.engine.first_batch import check_first_batch, check_inputs
+from keras_kd.engine.fit_data import (
+    fit_arguments,
+    with_first_batch,
+    with_weights_placed,
 )
-from keras_kd.taps import Recording, Tap, recording
-from keras_kd.teachers.frozen import FrozenTeacher
-from keras_kd.teachers.moving_average import MovingAverage
+from keras_kd.engine.inputs import Inputs, task_counts
+from keras_kd.engine.objective import Objective, batch_size
+from keras_kd.engine.step import (
+    Step,
+    run_student,
+    running_step,
+    total_loss,
+)
+from keras_kd.engine.task import check_own_training, task_of
+from keras_kd.hyperparameters import Hyperparameter, LossWeights, Scalar
+from keras_kd.losses.logits import LogitsDistillation
+from keras_kd.signals.recording import Recording, reads_inside
+from keras_kd.students.base import as_student
+from keras_kd.teachers.function import as_teacher
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class Distiller(
-    AroundTheStep, _backend.DistillationTrainer, SavedDistiller, keras.Model
-):
+class Distiller(_backend.DistillationTrainer, keras.Model):
     """Trains a student on labels and on what a teacher knows.
 
     total = student_loss_weight · task + distillation_weight · Σ wᵢ · Lᵢ + penalties
@@ -49,10 +51,11 @@ class Distiller(
 
     Args:
         teacher: What the student learns from, in inference mode and never changed: a
-            `keras.Model`, a layer, a function of the inputs, or None where no loss
-            reads it.
+            `keras.Model`, a layer, a function of the inputs, a
+            `keras_kd.teachers.Teacher`, or None where no loss reads it.
         student: The `keras.Model` to train. It stays a plain Keras model.
-        distillation_losses: A `DistillationLoss` or a list of them.
+        distillation_losses: A `DistillationLoss` or a list of them. Defaults to None:
+            a `LogitsDistillation` with its defaults.
         distillation_loss_weights: One weight wᵢ ≥ 0 per loss; 1 each by default.
         student_loss_weight: Weight of the task loss, from 0 to 1. Defaults to 0.5.
         name: Name of the Distiller.
@@ -62,14 +65,21 @@ class Distiller(
         student_inputs: The same for the student; `predict` applies it too.
         evaluate_distillation: Whether `evaluate` runs the teacher and reports the
             distillation losses. Without, `loss` in evaluation is the student's alone.
-        save_teacher: Whether the Distiller's own file holds a Keras teacher.
+        save_teacher: Whether the Distiller's own file holds the teacher, where it can
+            be serialised.
+        sample_ids: The key of x that holds the number of each example, or a function
+            from x to them: for teachers and losses that must know them again.
+        padding_mask: The key of a side's inputs that holds their mask, True where a
+            position counts, or a function from the inputs to it. What is masked counts
+            in no distillation loss. Defaults to None: "padding_mask", as KerasHub
+            names it, where there is such a key.
         **kwargs: Passed on to `keras.Model`.
 
     Every weight is a number or a `keras.optimizers.schedules.LearningRateSchedule`,
-    read at the optimiser's step; a new value may be assigned between steps.
+    read at the optimizer's step; a new value may be assigned between steps.
 
     Raises:
-        ValueError: An argument is none of these.
+        ValueError: If an argument is none of these.
 
     Example:
     >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -88,7 +98,7 @@ class Distiller(
         self,
         teacher: Any,
         student: keras.Model,
-        distillation_losses: Any,
+        distillation_losses: Any = None,
         distillation_loss_weights: Sequence[Scalar] | None = None,
         student_loss_weight: Scalar = 0.5,
         name: str = "distiller",
@@ -98,143 +108,76 @@ class Distiller(
         student_inputs: Callable[[Any], Any] | None = None,
         evaluate_distillation: bool = True,
         save_teacher: bool = True,
+        sample_ids: Callable[[Any], Any] | str | None = None,
+        padding_mask: Callable[[Any], Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(student, keras.Model):
-            raise ValueError(
-                "`student` must be a keras.Model. "
-                f"Received: student={student!r} (of type {type(student).__name__})"
-            )
-        for side, function in (
-            ("teacher", teacher_inputs),
-            ("student", student_inputs),
-        ):
-            if function is not None and not callable(function):
-                raise ValueError(
-                    f"`{side}_inputs` must be None or a function of the batch's x. "
-                    f"Received: {side}_inputs={function!r}"
-                )
+        trained = as_student(student)
+        inputs = Inputs(teacher_inputs, student_inputs, sample_ids, padding_mask)
         kwargs.setdefault("dtype", student.dtype_policy)
         # The student casts its own inputs; casting the batch here would round token
         # ids and labels to half precision.
         super().__init__(name=name, autocast=False, **kwargs)
         self.student = student
-        self.frozen_teacher = (
-            None if teacher is None else FrozenTeacher(teacher, teacher_inputs)
-        )
-        # Held as a part of the Distiller, because its weights change in the step.
-        self.moving_average = teacher if isinstance(teacher, MovingAverage) else None
-        self.student_inputs = student_inputs
         self.evaluate_distillation = bool(evaluate_distillation)
         self.save_teacher = bool(save_teacher)
-        self.objective = Objective(distillation_losses)
-        # Not by `self._weights =`: Keras would put a list of its own in its place,
-        # which neither checks nor reports an assignment.
-        self.__dict__["_weights"] = WeightList(
-            self.objective.weights(distillation_loss_weights), self._weight_assigned
-        )
+        if distillation_losses is None:
+            distillation_losses = LogitsDistillation()
+        objective = Objective(distillation_losses)
+        weights = LossWeights(objective.weights(distillation_loss_weights))
         self.student_loss_weight = student_loss_weight
         self.distillation_weight = distillation_weight
-        self._check_models()
-        self._open_bank()
-        self.loss_layers = LossLayers()
-        self.loss_layers.hold(self.objective.layers())
-        self._checked = False
-        self._kept_values: Any = None
-        self.student_loss_tracker = keras.metrics.Mean(name="student_loss")
-        self.distillation_loss_tracker = keras.metrics.Mean(name="distillation_loss")
-        self.total_loss_tracker = keras.metrics.Mean(name="total_loss")
-        self.distillation_trackers = [
-            keras.metrics.Mean(name=name) for name in self.objective.names
-        ]
+        self._engine = Engine(
+            self, as_teacher(teacher), trained, objective, weights, inputs
+        )
+        self._loss_layers = self._engine.layers
+        self._teacher_state = self._engine.teacher_state
+        names = ("student_loss", "distillation_loss", "total_loss", *objective.names)
+        self._trackers = [keras.metrics.Mean(name=name) for name in names]
         # There is nothing to build but the student, which its weights can be loaded
         # into before any batch.
         self.built = _backend.is_built(student)
 
-    def _check_models(self) -> None:
-        teacher = self.teacher
-        if teacher is None and self.objective.needs_teacher:
-            raise ValueError(
-                "`teacher` must be given, because a distillation loss reads it. "
-                f"Received: teacher=None with {self.objective.names}"
-            )
-        self.check_followers()
-        try:
-            self.objective.bind(teacher, self.student)
-        except ValueError:
-            unbuilt = not _backend.is_built(self.student)
-            if self.frozen_teacher is not None:
-                unbuilt = unbuilt or not self.frozen_teacher.built
-            if not unbuilt:
-                raise
-            # The layers may appear when the first batch builds the models.
-
-    # Weights and temperatures
-
-    def _open_bank(self) -> None:
-        readers: dict[tuple[int, str], Callable[[], Any]] = {}
-        for name in names_of(self):
-            readers[id(self), name] = partial(getattr, self, name)
-        for place in range(len(self._weights)):
-            key = id(self), f"distillation_loss_weights[{place}]"
-            readers[key] = partial(self._weights.__getitem__, place)
-        for loss in self.objective.losses:
-            for name in names_of(loss):
-                readers[id(loss), name] = partial(getattr, loss, name)
-            if names_of(loss):
-                watch(loss, self._hyperparameter_assigned)
-        follower = self.moving_average
-        if follower is not None:
-            readers[id(follower), "momentum"] = partial(getattr, follower, "momentum")
-            watch(follower, self._hyperparameter_assigned)
-        self.bank = HyperparameterBank(readers, self._trace_again)
-        watch(self, self._hyperparameter_assigned)
-
-    def _hyperparameter_assigned(self, owner: Any, name: str) -> None:
-        self.bank.refresh((id(owner), name))
-
-    def _weight_assigned(self, place: int) -> None:
-        self._hyperparameter_assigned(self, f"distillation_loss_weights[{place}]")
-
-    def _trace_again(self) -> None:
-        if self.train_function is not None:
-            self.make_train_function(force=True)
-        if self.test_function is not None:
-            self.make_test_function(force=True)
-
     @property
     def distillation_losses(self) -> list[Any]:
         """The distillation losses, as they were given."""
-        return list(self.objective.given)
+        return list(self._engine.objective.given)
 
     @property
-    def distillation_loss_weights(self) -> list[Any]:
+    def distillation_loss_weights(self) -> Sequence[Any]:
         """The weight of each distillation loss; its items may be assigned."""
-        return self._weights
+        return self._engine.weights
 
     @distillation_loss_weights.setter
     def distillation_loss_weights(self, weights: Sequence[Scalar]) -> None:
-        for place, weight in enumerate(self.objective.weights(weights)):
-            self._weights[place] = weight
-
-    # The teacher
+        for index, weight in enumerate(self._engine.objective.weights(weights)):
+            self._engine.weights[index] = weight
 
     @property
     def teacher(self) -> Any:
         """The teacher, as it was given."""
-        return None if self.frozen_teacher is None else self.frozen_teacher.model
+        teacher = self._engine.teacher
+        return None if teacher is None else teacher.given()
 
     @property
     def teacher_inputs(self) -> Callable[[Any], Any] | None:
         """The function from the batch's x to the teacher's inputs."""
-        return None if self.frozen_teacher is None else self.frozen_teacher.inputs
+        return self._engine.inputs.functions["teacher"]
 
-    def frozen_variables(self) -> list[keras.Variable]:
-        """List what a step reads and no step changes: teacher and hyperparameters."""
-        own = {id(variable) for variable in self.variables}
-        teacher = [] if self.frozen_teacher is None else self.frozen_teacher.variables
-        # A layer that both models share belongs to the student.
-        return self.bank.variables + [v for v in teacher if id(v) not in own]
+    @property
+    def student_inputs(self) -> Callable[[Any], Any] | None:
+        """The function from the batch's x to the student's inputs."""
+        return self._engine.inputs.functions["student"]
+
+    @property
+    def sample_ids(self) -> Callable[[Any], Any] | str | None:
+        """Where the numbers of the examples are found in the batch's x."""
+        return self._engine.inputs.given_sample_ids
+
+    @property
+    def padding_mask(self) -> Callable[[Any], Any] | str | None:
+        """Where the padding mask is found in the inputs of a side."""
+        return self._engine.inputs.given_padding_mask
 
     # The step
 
@@ -266,19 +209,20 @@ class Distiller(
         """
         if jit_compile == "auto" and not _backend.supports_jit(self.teacher):
             jit_compile = False
-        self.introduce(optimizer)
+        check_own_training(self.student, loss)
         super().compile(
             optimizer=optimizer,
             loss=loss,
             loss_weights=loss_weights,
-            metrics=self.shared_metrics(metrics),
-            weighted_metrics=self.shared_metrics(weighted_metrics),
+            metrics=self._engine.student.share_metrics(metrics),
+            weighted_metrics=self._engine.student.share_metrics(weighted_metrics),
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
             auto_scale_loss=auto_scale_loss,
         )
-        self._checked = False
+        self._engine.optimizer.bind(self.student)
+        self._engine.checked = False
 
     @property
     def output_names(self) -> Any:
@@ -289,43 +233,16 @@ class Distiller(
         return names
 
     def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
-        """Return the student's outputs."""
-        return self.run_student(inputs, training=training, **kwargs)
-
-    def run_student(self, x: Any, training: Any = None, **kwargs: Any) -> Any:
-        """Run the student once, and record what the losses want of it in a step."""
-        step = active_step(self)
-        if self.student_inputs is not None:
-            x = self.student_inputs(x)
+        """Return the student's outputs, and record in a step what the losses want."""
+        engine, step = self._engine, running_step(self)
+        kwargs["training"] = training
         if step is None or not step.distils:
-            return self.student(x, training=training, **kwargs)
-        wanted = self.objective.requests("student")
-        with recording(
-            self.student, wanted, side="student", check_calls=step.checks
-        ) as record:
-            record.output = self.student(x, training=training, **kwargs)
-        step.student = record
-        return record.output
-
-    @contextmanager
-    def open_step(
-        self, batch: Any, *, training: bool, step: Any, state: Any
-    ) -> Iterator[ActiveStep]:
-        """Open a step: the teacher answers here, outside of what is differentiated."""
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        distils = training or self.evaluate_distillation
-        active = ActiveStep(self, training=training, distils=distils, step=step)
-        if distils:
-            with keras.StatelessScope(state_mapping=state):
-                active.values = self.bank.values(step)
-                if training and self.acts_after_update:
-                    active.updates = self.count_updates()
-            if self.frozen_teacher is not None and self.objective.needs_teacher:
-                active.teacher = self.frozen_teacher.forward(
-                    x, self.objective.requests("teacher"), state=state
-                )
-        with running(active):
-            yield active
+            return self.student(engine.inputs.of("student", inputs), **kwargs)
+        _backend.map_also(step.closures)
+        inputs = engine.inputs.of("student", inputs)
+        step.padding["student"] = engine.inputs.padding(inputs)
+        wanted = engine.objective.requests("student")
+        return run_student(self.student, inputs, step, wanted, **kwargs)
 
     def compute_loss(
         self,
@@ -347,54 +264,51 @@ class Distiller(
         Returns:
             Scalar tensor.
         """
-        step = active_step(self)
+        engine, step = self._engine, running_step(self)
         if step is None:
             return self._loss_outside_of_a_step(x, y, y_pred, sample_weight, training)
-        task_loss = _backend.compiled_loss(self)
-        task = ops.zeros(())
-        if task_loss is not None and y is not None:
-            task = ops.cast(task_loss(y, y_pred, sample_weight), "float32")
+        _backend.map_also(step.closures)
+        task = task_of(self, x, y, y_pred, sample_weight, training=training)
         penalty = sum(_backend.penalties(self), ops.zeros(()))
         if not step.distils:
-            self._report({self.student_loss_tracker: task}, y_pred)
+            self._report([task], y_pred)
             return task + penalty
-        terms = self.objective.terms(step, x, y, sample_weight)
-        task_weight = step.values[id(self), "student_loss_weight"]
-        weight = step.values.get((id(self), "distillation_weight"), 1.0 - task_weight)
-        distillation = ops.zeros(())
-        for place, term in enumerate(terms):
-            key = id(self), f"distillation_loss_weights[{place}]"
-            distillation += step.values[key] * term
-        total = task_weight * task + weight * distillation + penalty
-        if step.training and self.splits_gradients and not step.checks:
-            total = self.on_task_part(task_weight * task + penalty, total, step)
-        parts = {
-            self.student_loss_tracker: task,
-            self.distillation_loss_tracker: distillation,
-            self.total_loss_tracker: total,
-            **dict(zip(self.distillation_trackers, terms, strict=True)),
-        }
-        self._report(parts, y_pred)
-        return total
+        total = total_loss(
+            engine.objective,
+            step,
+            (x, y, task_counts(self.loss, y, sample_weight)),
+            task=task,
+            penalty=penalty,
+            loss_weights=engine.weights.parts,
+        )
+        loss = total.loss
+        if step.training and engine.splits_gradients:
+            loss = self._on_task_part(total.task_part, loss, step)
+        self._report([task, total.distillation, loss, *total.terms], y_pred)
+        return loss
 
-    def _report(self, parts: dict[Any, Any], y_pred: Any) -> None:
-        shares = ops.stack([ops.stop_gradient(part) for part in parts.values()])
+    def _report(self, parts: list[Any], y_pred: Any) -> None:
+        shares = ops.stack([ops.stop_gradient(part) for part in parts])
         values = _backend.sum_over_replicas(shares)
-        for place, tracker in enumerate(parts):
-            tracker.update_state(values[place], sample_weight=batch_size(y_pred))
+        count = batch_size(y_pred)
+        for index, tracker in enumerate(self._trackers[: len(parts)]):
+            tracker.update_state(values[index], sample_weight=count)
 
     def _loss_outside_of_a_step(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool
     ) -> Any:
-        batch = (x, y, sample_weight)
-        if self.needs_first_batch():
-            self.on_first_batch(batch)
-        built = self.optimizer is not None and self.optimizer.built
-        count = self.optimizer.iterations if built else 0
-        with self.open_step(batch, training=training, step=count, state=()) as step:
-            taps = any(isinstance(r, Tap) for r in self.objective.requests("student"))
-            if y_pred is None or taps:
-                y_pred = self.run_student(x, training=training)
+        engine, batch = self._engine, (x, y, sample_weight)
+        if not engine.checked:
+            self._on_first_batch(batch)
+        with engine.open_step(
+            batch,
+            training=training,
+            number=engine.optimizer_step(),
+            fed=engine.on_batch(batch),
+        ) as step:
+            wanted = engine.objective.requests("student")
+            if y_pred is None or reads_inside(wanted, self.student, side="student"):
+                y_pred = self(x, training=training)
             else:
                 step.student = Recording(self.student, "student", output=y_pred)
             return self.compute_loss(x, y, y_pred, sample_weight, training)
@@ -410,90 +324,136 @@ class Distiller(
     def get_metrics_result(self) -> dict[str, Any]:
         """Return the metrics; an evaluation without the teacher reports no zeros."""
         results = super().get_metrics_result()
-        step = active_step(self)
+        step: Step | None = running_step(self)
         if step is not None and not step.distils and not step.training:
-            hidden = {"distillation_loss", "total_loss", *self.objective.names}
+            hidden = {tracker.name for tracker in self._trackers[1:]}
             results = {k: v for k, v in results.items() if k not in hidden}
         return results
 
+    def export(
+        self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any
+    ) -> None:
+        """Export the student, with the arguments of `keras.Model.export`."""
+        self.student.export(filepath, format=format, **kwargs)
+
     # Fitting
 
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
+    ) -> Any:
         """Train the student, as `keras.Model.fit` does."""
+        given = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         if x is not None:
             check_inputs(x)  # before Keras makes arrays of it, with messages of its own
-        given = fit_arguments(self, x, *args, **kwargs)
-        if inspect.isgenerator(x) and self.compiled and self.needs_first_batch():
-            given["x"] = self._with_first_batch_checked(x)
-        with self._keeping_state():
+        given = fit_arguments(given)
+        if inspect.isgenerator(x) and self.compiled and not self._engine.checked:
+            given["x"] = with_first_batch(x, self._on_first_batch)
+        given["callbacks"] = TeacherBetweenEpochs(self._engine).beside(callbacks)
+        with self._engine.keeping_state():
             return super().fit(**given)
 
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
         """Train on one batch, as `keras.Model.train_on_batch` does."""
         # Only the first step is guarded: copies of all values would slow down each.
-        with self._keeping_state() if self.needs_first_batch() else nullcontext():
-            return super().train_on_batch(*args, **kwargs)
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate the student, as `keras.Model.evaluate` does."""
-        given = evaluate_arguments(self, *args, **kwargs)
-        with self._keeping_state():
-            return super().evaluate(**given)
-
-    def _with_first_batch_checked(self, batches: Iterator[Any]) -> Iterator[Any]:
-        # A generator cannot be read twice: its first batch is put back.
-        first = next(batches, None)
-        if first is None:
-            raise ValueError(
-                "`x` must yield at least one batch. Received: an exhausted generator."
+        first = not self._engine.checked
+        with self._engine.keeping_state() if first else nullcontext():
+            return super().train_on_batch(
+                x, y, sample_weight, class_weight, return_dict=return_dict
             )
-        self.on_first_batch(first)
 
-        def again() -> Iterator[Any]:
-            yield first
-            yield from batches
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Evaluate the student, as `keras.Model.evaluate` does."""
+        given = with_weights_placed({"x": x, "y": y, "sample_weight": sample_weight})
+        with self._engine.keeping_state():
+            return super().evaluate(
+                **given,
+                batch_size=batch_size,
+                verbose=verbose,
+                steps=steps,
+                callbacks=callbacks,
+                return_dict=return_dict,
+                **kwargs,
+            )
 
-        return again()
-
-    @contextmanager
-    def _keeping_state(self) -> Iterator[None]:
-        if self._kept_values is not None:  # an evaluation inside of `fit`
-            yield
-            return
-        try:
-            with _backend.preserve_state(self) as self._kept_values:
-                yield
-        finally:
-            self._kept_values = None
-
-    def on_built(self) -> None:
-        """Keep the values of what the first batch has built, too."""
-        if self._kept_values is not None:
-            self._kept_values.keep()
-
-    def on_step_done(self) -> None:
-        """Note that the first step is complete: from now on the student changes."""
-        if self._kept_values is not None:
-            self._kept_values.step_done()
-
-    def needs_first_batch(self) -> bool:
-        """Say whether models and losses have not yet seen a batch."""
-        return not self._checked
-
-    def on_first_batch(self, batch: Any) -> None:
+    def _on_first_batch(self, batch: Any) -> None:
         """Build and check models and losses on a batch, without effect on them."""
-        check_batch(self, self.prepare_batch(batch))
-        self.check_followers()  # again, now that the student has its weights
-        self.loss_layers.hold(self.objective.layers())
-        self._checked = True
+        check_first_batch(self._engine, batch)
+        self._engine.checked = True
 
-    @contextmanager
-    def building(self) -> Iterator[None]:
-        """Open the scope in which Keras builds the task loss and the metrics."""
-        with running(ActiveStep(self, training=False, distils=False)):
-            yield
+    # Saving
 
-    @property
-    def reads_labels(self) -> bool:
-        """Whether metrics were compiled that need labels."""
-        return _backend.reads_labels(self)
+    def get_config(self) -> dict[str, Any]:
+        """Return what the constructor takes, in JSON form."""
+        config = super().get_config()
+        config.pop("autocast", None)
+        return {**config, **saving.config_of(self, self._engine)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Return the Distiller that `get_config` described."""
+        with keras.saving.custom_object_scope(custom_objects or {}):
+            return cls(**saving.arguments_from(config))
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as the saved Distiller was, and make room for its optimizer state."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        saving.build_optimizer(self, self._engine)
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """Return the shapes of the signals, from which the projectors are rebuilt."""
+        return saving.build_config_of(self._engine)
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Create the projectors of a saved Distiller."""
+        saving.build_losses(self._engine, config)
+        self.built = True
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save the seeds and the shapes of the signals."""
+        saving.save_seeds(self, self._engine, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the seeds, and make room for projectors and the optimizer's state."""
+        saving.load_seeds(self, self._engine, store)
+
+    def __dir__(self) -> list[str]:
+        # Keras saves what `dir` lists.
+        names = super().__dir__()
+        engine = self.__dict__.get("_engine")
+        if engine is not None and not saving.holds_teacher(self, engine):
+            names = [name for name in names if name != "teacher"]
+        return list(names)

@@ -3,7 +3,7 @@
 import math
 import numbers
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -53,11 +53,25 @@ def check_scalar(
 
 
 class Hyperparameter:
-    """An attribute that holds a number or a schedule and reports assignments.
+    """An attribute that holds a number or a schedule, and owns its variable.
 
-    Whoever trains with the owner calls `watch(owner, callback)`; the callback then
-    gets `(owner, name)` after each assignment, and carries the new value into the
-    compiled step.
+    A number read while a step is traced would be frozen into it; a variable is not. A
+    value assigned between steps therefore takes effect in the compiled step too. A
+    schedule is a function of the step, and needs no variable.
+
+    Args:
+        minimum: The least value allowed, or None.
+        above: What the value must be greater than, or None.
+        maximum: The greatest value allowed, or None.
+        optional: Whether None is allowed, for a value that is derived from others.
+
+    Example:
+    >>> class LogitGap(DistillationLoss):
+    ...     power = keras_kd.Hyperparameter(above=0)
+    >>> gap = LogitGap()
+    >>> gap.power = 2.0
+    >>> gap.power
+    2.0
     """
 
     def __init__(
@@ -70,6 +84,8 @@ class Hyperparameter:
     ) -> None:
         self._bounds = {"minimum": minimum, "above": above, "maximum": maximum}
         self._optional = optional
+        self._variables: weakref.WeakKeyDictionary[Any, keras.Variable]
+        self._variables = weakref.WeakKeyDictionary()
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -89,26 +105,56 @@ class Hyperparameter:
     def __set__(self, owner: Any, value: Any) -> None:
         if value is not None or not self._optional:
             value = check_scalar(self._name, value, **self._bounds)
+        old = owner.__dict__.get(f"__{self._name}")
         owner.__dict__[f"__{self._name}"] = value
-        notify(owner, self._name)
+        variable = self._variables.get(owner)
+        if variable is None:
+            return
+        if kind_of(value) == "number":
+            variable.assign(float(value))
+        if kind_of(value) != kind_of(old):
+            _tell_watchers(owner)
+
+    def variable(self, owner: Any) -> keras.Variable:
+        """Return the variable that carries the owner's value into compiled steps."""
+        if owner not in self._variables:
+            value = self.__get__(owner)
+            self._variables[owner] = keras.Variable(
+                float(value) if kind_of(value) == "number" else 0.0,
+                dtype="float32",
+                trainable=False,
+                autocast=False,
+                name=self._name,
+            )
+        return self._variables[owner]
 
 
-Callback = Callable[[Any, str], None]
-_watchers: "weakref.WeakKeyDictionary[Any, list[weakref.WeakMethod[Callback]]]"
+def kind_of(value: Any) -> str:
+    """Return "number", "schedule", or "derived" for None."""
+    if value is None:
+        return "derived"
+    return "schedule" if isinstance(value, Schedule) else "number"
+
+
+_watchers: "weakref.WeakKeyDictionary[Any, list[weakref.WeakMethod[Any]]]"
 _watchers = weakref.WeakKeyDictionary()
 
 
-def watch(owner: Any, callback: Callback) -> None:
-    """Call the bound method `callback` after each assignment, while it lives."""
-    _watchers.setdefault(owner, []).append(weakref.WeakMethod(callback))
+def watch(owner: Any, callback: Callable[[], None]) -> None:
+    """Call a bound method, while it lives, where only a new trace follows a value.
+
+    That is where a number takes the place of a schedule, or the other way round.
+    """
+    known = _watchers.setdefault(owner, [])
+    if not any(reference() == callback for reference in known):
+        known.append(weakref.WeakMethod(callback))
 
 
-def notify(owner: Any, name: str) -> None:
-    """Tell those who watch `owner` that its hyperparameter `name` has changed."""
+def _tell_watchers(owner: Any) -> None:
     for reference in _watchers.get(owner, ()):
         callback = reference()
         if callback is not None:
-            callback(owner, name)
+            callback()
 
 
 def names_of(owner: Any) -> tuple[str, ...]:
@@ -116,23 +162,115 @@ def names_of(owner: Any) -> tuple[str, ...]:
     return getattr(owner, "_hyperparameters", ())
 
 
-class WeightList(list[Any]):
-    """A list of weights that validates and reports the assignment of an item."""
+def parts_in(*roots: Any) -> list[Any]:
+    """List the parts among `roots` and all that their attributes hold, at any depth.
 
-    def __init__(self, weights: Iterable[Any], changed: Callable[[int], None]) -> None:
-        super().__init__(weights)
-        self._changed = changed
+    A part is an object whose class has hyperparameters or might have them, as every
+    loss and teacher. Lists, tuples and dicts are looked into.
+    """
+    found: dict[int, Any] = {}
 
-    def __setitem__(self, place: Any, value: Any) -> None:
-        if isinstance(place, slice):
+    def visit(value: Any) -> None:
+        if isinstance(value, (list, tuple, set)):
+            for item in value:
+                visit(item)
+        elif isinstance(value, dict):
+            visit(list(value.values()))
+        elif _is_part(value) and id(value) not in found:
+            found[id(value)] = value
+            visit(list(vars(value).values()))
+
+    visit(list(roots))
+    return list(found.values())
+
+
+def _is_part(value: Any) -> bool:
+    return hasattr(type(value), "_hyperparameters") and not isinstance(value, type)
+
+
+class Values:
+    """The present values of all hyperparameters of some parts, at one step.
+
+    Args:
+        parts: The parts.
+        restructured: A bound method, called where only a new trace follows a value.
+    """
+
+    def __init__(self, parts: Iterable[Any], restructured: Callable[[], None]) -> None:
+        self._owned = [(part, name) for part in parts for name in names_of(part)]
+        for part, _ in self._owned:
+            watch(part, restructured)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables of the hyperparameters, in a fixed order."""
+        return [getattr(type(o), name).variable(o) for o, name in self._owned]
+
+    def at(self, step: Any) -> dict[tuple[int, str], Any]:
+        """Return the values at the optimizer's step, as scalar float32 tensors.
+
+        By the id of the owner and the name; one that is derived is left out.
+        """
+        values = {}
+        for owner, name in self._owned:
+            value = getattr(owner, name)
+            if kind_of(value) == "number":
+                variable = getattr(type(owner), name).variable(owner)
+                values[id(owner), name] = keras.ops.convert_to_tensor(variable.value)
+            elif value is not None:
+                values[id(owner), name] = keras.ops.cast(value(step), "float32")
+        return values
+
+
+class LossWeight:
+    """The weight of one distillation loss.
+
+    Args:
+        value: A number of at least 0, or a schedule.
+    """
+
+    value = Hyperparameter(minimum=0)
+
+    def __init__(self, value: Scalar) -> None:
+        self.value = value
+
+
+class LossWeights(Sequence[Any]):
+    """The weights of the losses: of fixed length, each item can be assigned.
+
+    Args:
+        weights: One number or schedule for each loss.
+    """
+
+    def __init__(self, weights: Iterable[Scalar]) -> None:
+        self.parts = [LossWeight(weight) for weight in weights]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [part.value for part in self.parts[index]]
+        return self.parts[index].value
+
+    def __setitem__(self, index: int, weight: Scalar) -> None:
+        if isinstance(index, slice):
             raise TypeError(
                 "`distillation_loss_weights` must be assigned one by one or as a "
-                f"whole. Received: a slice, {place}"
+                f"whole. Received: a slice, {index}"
             )
-        super().__setitem__(
-            place, check_scalar("distillation_loss_weights", value, minimum=0)
+        # Under the argument's name, by which the user knows it.
+        self.parts[index].value = check_scalar(
+            "distillation_loss_weights", weight, minimum=0
         )
-        self._changed(range(len(self))[place])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, (Sequence, list)) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(list(self))
 
 
 def to_config(value: Scalar) -> Any:

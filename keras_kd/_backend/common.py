@@ -1,8 +1,8 @@
 """The part of the trainer that all three backends share."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -41,118 +41,123 @@ def tracing_frames(backend: str, *files: str) -> Frames:
     )
 
 
+class Fed(NamedTuple):
+    """A batch together with what the step reads beside it.
+
+    Attributes:
+        batch: The batch, as Keras's data adapter gives it.
+        extra: What the teacher's `on_batch` gave for it.
+        frozen: On JAX, the values of the variables that the step must not own.
+        number: On JAX, the optimizer's step where it is not in the state.
+    """
+
+    batch: Any
+    extra: Any = None
+    frozen: Any = None
+    number: Any = None
+
+
+def as_fed(data: Any) -> Fed:
+    """Return what a step was given in the form that it takes."""
+    return data if isinstance(data, Fed) else Fed(data)
+
+
 class SharedTrainer(Trainer):
     """Opens a distillation step around the train and test step of Keras.
 
     The trainers of Keras stay in charge of gradients, loss scaling, distribution and
-    compilation; their steps are called with the batch as it is. A subclass provides
-    `on_first_batch`, `needs_first_batch`, `frozen_variables` and `open_step`.
+    compilation; their steps are called with the batch as it is. `_engine` decides all
+    that does not depend on the backend.
     """
 
+    _engine: Any
     train_function: Any
     test_function: Any
 
-    def needs_first_batch(self) -> bool:
-        """Say whether something still has to be built or checked on a real batch."""
+    def make_train_function(self, force: bool = False) -> Any:
+        """Compile the train step, as `keras.Model.make_train_function` does."""
+        if self.train_function is None or force:
+            super().make_train_function(force=force)
+            self.train_function = self._around(self.train_function, training=True)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """Compile the test step, as `keras.Model.make_test_function` does."""
+        if self.test_function is None or force:
+            super().make_test_function(force=force)
+            self.test_function = self._around(self.test_function, training=False)
+        return self.test_function
+
+    def _around(self, function: Any, *, training: bool) -> Any:
+        """Return `function` with batches that carry what the step reads."""
+
+        def run(*state_and_batches: Any) -> Any:
+            *state, batches = state_and_batches
+            result = function(*state, self._feed(batches, training=training))
+            if training:
+                self._engine.on_step_done()
+            return result
+
+        return run
+
+    def _feed(self, batches: Any, *, training: bool) -> Any:
+        """Return the batches of one execution with what travels with them."""
         raise NotImplementedError
 
-    def on_first_batch(self, batch: Any) -> None:
+    def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        engine = self._engine
+        if not engine.checked or needs_a_batch(self):
+            if data_batch is None:
+                data_batch = first_batch_of(iterator)
+            data_batch = engine.prepare_batch(data_batch)
+        if not engine.checked:
+            self._on_first_batch(data_batch)
+        with engine.building():
+            super()._symbolic_build(iterator, data_batch)
+        engine.on_built()
+
+    def _on_first_batch(self, batch: Any) -> None:
         """Build and check, given the first batch, before anything is compiled."""
         raise NotImplementedError
 
-    def building(self) -> AbstractContextManager[None]:
-        """Return the scope inside which Keras builds metrics and task loss."""
-        raise NotImplementedError
 
-    def on_built(self) -> None:
-        """Note that all variables exist, before JAX takes their values away."""
+class NotingScope(keras.StatelessScope):
+    """A stateless scope that notes which variables are read beside those it maps.
 
-    def on_step_done(self) -> None:
-        """Note that a train step, or several in one execution, is complete."""
+    Args:
+        state_mapping: Pairs of variables and their values.
+        noted: A list to add the others to.
+    """
 
-    @property
-    def splits_gradients(self) -> bool:
-        """Whether the optimizer wants the gradient of the task apart."""
-        return False
-
-    def on_task_part(self, part: Any, total: Any, step: Any) -> Any:
-        """Take the part of the loss that is the task's, in a step that splits them.
-
-        Args:
-            part: Scalar tensor.
-            total: Scalar tensor, the whole loss.
-            step: What `open_step` has opened.
-
-        Returns:
-            The whole loss to go backwards from.
-        """
-        raise NotImplementedError
-
-    @property
-    def scale_adapts(self) -> bool:
-        """Whether gradients that are not finite make the optimizer scale less."""
-        return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-
-    def give_task_gradients(self, gradients: Sequence[Any], scale: Any) -> None:
-        """Hand the gradients of the task to the optimizer, for this step.
-
-        Args:
-            gradients: One for each trainable variable, or None.
-            scale: What the optimizer has scaled the loss by.
-        """
-        raise NotImplementedError
-
-    def prepare_batch(self, batch: Any) -> Any:
-        """Return the batch in the form that the models and Keras's trainer take."""
-        return batch
-
-    @property
-    def acts_after_update(self) -> bool:
-        """Whether `after_update` has anything to do."""
-        return False
-
-    def after_update(self) -> None:
-        """Change what follows the student, in a step, after the optimiser's update."""
-
-    def frozen_variables(self) -> list[keras.Variable]:
-        """List the variables that the step reads and that no step may change."""
-        raise NotImplementedError
-
-    def open_step(
+    def __init__(
         self,
-        batch: Any,
-        *,
-        training: bool,
-        step: Any,
-        state: Iterable[tuple[keras.Variable, Any]],
-    ) -> AbstractContextManager[Any]:
-        """Return the scope of one step: `(batch, step, values of the variables)`."""
-        raise NotImplementedError
+        state_mapping: Iterable[tuple[keras.Variable, Any]],
+        noted: list[keras.Variable],
+    ) -> None:
+        super().__init__(state_mapping=state_mapping)
+        self._noted = noted
 
-    def make_train_function(self, force: bool = False) -> Any:
-        if self.train_function is None or force:
-            super().make_train_function(force=force)
-            function = self.train_function
+    def get_current_value(self, variable: keras.Variable) -> Any:
+        """Return the value of a variable in the scope, or None."""
+        value = super().get_current_value(variable)
+        if value is None:
+            self._noted.append(variable)
+        return value
 
-            def train(*state_and_batches: Any) -> Any:
-                result = function(*state_and_batches)
-                self.on_step_done()
-                return result
 
-            self.train_function = train
-        return self.train_function
+def reading(
+    state: Sequence[tuple[keras.Variable, Any]],
+    noted: list[keras.Variable] | None = None,
+) -> keras.StatelessScope:
+    """Return a scope in which variables have given values and none changes.
 
-    def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        first = self.needs_first_batch()
-        if first or needs_a_batch(self):
-            if data_batch is None:
-                data_batch = first_batch_of(iterator)
-            data_batch = self.prepare_batch(data_batch)
-        if first:
-            self.on_first_batch(data_batch)
-        with self.building():
-            super()._symbolic_build(iterator, data_batch)
-        self.on_built()
+    Args:
+        state: Pairs of variables and their values, where these are not in place.
+        noted: A list to add variables to that are read and are not in `state`.
+    """
+    if noted is None:
+        return keras.StatelessScope(state_mapping=state)
+    return NotingScope(state, noted)
 
 
 def first_batch_of(iterator: Any) -> Any:
@@ -302,6 +307,36 @@ def is_lost(variable: keras.Variable) -> bool:
         return True
     is_deleted = getattr(value, "is_deleted", None)  # only JAX deletes
     return bool(is_deleted is not None and is_deleted())
+
+
+def eager_trial(
+    function: Any, variables: Sequence[keras.Variable], compiled: bool
+) -> Any:
+    """Return what a function of the state computes, where values are in place.
+
+    Args:
+        function: A function of pairs of variables and values.
+        variables: The variables.
+        compiled: Ignored: a few examples are sooner computed than compiled.
+    """
+    del variables, compiled
+    return function(())
+
+
+class NoModes:
+    """Where callables have no mode: their arguments say whether they train.
+
+    Args:
+        function: The callable.
+    """
+
+    def __init__(self, function: Any) -> None:
+        del function
+
+    @contextmanager
+    def kept_in_inference(self) -> Iterator[None]:
+        """Do nothing."""
+        yield
 
 
 def no_scope() -> Iterator[None]:

@@ -1,9 +1,10 @@
 """JAX: the step is a pure function of its state, so what it reads must be fed to it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,12 @@ import keras
 import numpy as np
 
 from keras_kd._backend.common import (
+    Fed,
     KeptValues,
+    NoModes,
     SharedTrainer,
     all_finite,
+    as_fed,
     is_lost,
     move_each_towards,
     no_scope,
@@ -41,63 +45,88 @@ def sum_over_replicas(value: Any) -> Any:
 move_towards = move_each_towards
 
 
-class _Fed(NamedTuple):
-    """A batch together with the values that the step reads and must not own.
+Modes = NoModes
+
+
+def first_rows(leaf: Any, count: int) -> Any:
+    """Return the first rows of an array, in host memory."""
+    if not getattr(leaf, "is_fully_addressable", True):
+        # Another process's part of it cannot be read.
+        leaf = leaf.addressable_data(0)
+    return np.asarray(leaf[:count])
+
+
+def run_trial(
+    function: Any, variables: Sequence[keras.Variable], compiled: bool
+) -> Any:
+    """Return what a function of the state computes, without effect.
+
+    Args:
+        function: A function of pairs of variables and values.
+        variables: The variables.
+        compiled: Whether to compile it: one program starts sooner than each of its
+            operations by itself.
+    """
+    if not compiled:
+        return function(())
+    return jax.jit(_of_values(function, variables))([v.value for v in variables])
+
+
+def shapes_of(
+    function: Any, variables: Sequence[keras.Variable], compiled: bool
+) -> Any:
+    """Return the shapes and types of what `run_trial` would return."""
+    if not compiled:
+        return function(())
+    values = [variable.value for variable in variables]
+    return jax.eval_shape(_of_values(function, variables), values)
+
+
+def _of_values(function: Any, variables: Sequence[keras.Variable]) -> Any:
+    def of_values(values: Any) -> Any:
+        return function(list(zip(variables, values, strict=True)))
+
+    return of_values
+
+
+class DistillationTrainer(SharedTrainer):
+    """Feeds frozen variables to the compiled step beside the batch.
 
     The state of a JAX step is donated: its buffers are gone after the call, also when
     the call fails. The teacher and the hyperparameters therefore are no part of it.
     """
 
-    batch: Any
-    frozen: list[Any]
-    step: Any
-
-
-class DistillationTrainer(SharedTrainer):
-    """Feeds frozen variables to the compiled step beside the batch."""
-
-    def make_train_function(self, force: bool = False) -> Any:
-        if self.train_function is None or force:
-            super().make_train_function(force=force)
-            self.train_function = self._feeding(self.train_function, training=True)
-        return self.train_function
-
-    def make_test_function(self, force: bool = False) -> None:
-        if self.test_function is None or force:
-            super().make_test_function(force=force)
-            self.test_function = self._feeding(self.test_function, training=False)
-
-    def _feeding(self, function: Any, *, training: bool) -> Any:
+    def _around(self, function: Any, *, training: bool) -> Any:
         # Listed once: walking through two models takes longer than a small step.
-        variables = self.frozen_variables()
+        self._frozen = Frozen(self._engine.frozen_variables())
+        return super()._around(function, training=training)
 
-        def fed(batches: Iterator[Any]) -> Iterator[_Fed]:
-            for batch in batches:
-                frozen = [variable.value for variable in variables]
-                # While training the optimiser's step is part of the state, and its
-                # variable is empty; in evaluation it is the other way round.
-                step = None if training else _concrete_step(self.optimizer)
-                yield _Fed(batch, frozen, step)
-
-        def run(state: Any, batches: Iterator[Any]) -> Any:
-            return function(state, fed(batches))
-
-        return run
+    def _feed(self, batches: Any, *, training: bool) -> Iterator[Fed]:
+        for batch in batches:
+            extra = self._engine.on_batch(batch)
+            frozen = [variable.value for variable in self._frozen.variables]
+            # While training the optimizer's step is part of the state, and its
+            # variable is empty; in evaluation it is the other way round.
+            number = None if training else self._engine.optimizer_step()
+            yield Fed(batch, extra, frozen, number)
 
     def train_step(self, state: Any, data: Any) -> Any:
-        with self._open(state, data, training=True) as batch:
-            if self.splits_gradients:
-                logs, state = self._split_train_step(state, batch)
+        """Train on a batch, as `keras.Model.train_step` does."""
+        with self._open(state, data, training=True) as (batch, step):
+            if self._engine.splits_gradients:
+                logs, state = self._split_train_step(state, batch, step)
             else:
                 logs, state = super().train_step(state, batch)
-            return logs, self._updated(state) if self.acts_after_update else state
+            if self._engine.acts_after_update:
+                state = self._updated(state)
+            return logs, state
 
-    def on_task_part(self, part: Any, total: Any, step: Any) -> Any:
-        del step
-        self._task_part = part
+    def _on_task_part(self, part: Any, total: Any, step: Any) -> Any:
+        """Keep the part of the loss that is the task's, in a step that splits them."""
+        step.task_part = part
         return total
 
-    def _split_train_step(self, state: Any, batch: Any) -> Any:
+    def _split_train_step(self, state: Any, batch: Any, step: Any) -> Any:
         """Do what Keras's step does, but go backwards from two losses."""
         trainable, non_trainable, optimizer_values, metrics = state
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -116,18 +145,18 @@ class DistillationTrainer(SharedTrainer):
                 training=True,
                 optimizer_variables=optimizer_values,
             )
-            return (loss, self._task_part * scale), aux
+            return (loss, step.task_part * scale), aux
 
         both, pullback, aux = jax.vjp(losses, trainable, has_aux=True)
         one, zero = jnp.ones_like(both[0]), jnp.zeros_like(both[1])
         (gradients,) = pullback((one, zero))
         (of_task,) = pullback((zero, one))
-        if self.scale_adapts:
+        engine = self._engine
+        if engine.scale_adapts:
             # The step is skipped, too, where the task's gradient alone overflows.
             finite = all_finite(of_task)
             gradients = [jnp.where(finite, g, jnp.nan) for g in gradients]
-        self.give_task_gradients(of_task, scale)
-        self._task_part = None  # a tracer must not outlive its trace
+        engine.give_task_gradients(of_task, scale)
         loss, y_pred, non_trainable, metrics = aux
         trainable, optimizer_values = self.optimizer.stateless_apply(
             optimizer_values, gradients, trainable
@@ -137,42 +166,56 @@ class DistillationTrainer(SharedTrainer):
 
     def _updated(self, state: Any) -> Any:
         trainable, non_trainable, *rest = state
-        values = list(zip(self.trainable_variables, trainable, strict=True))
-        values += zip(self.non_trainable_variables, non_trainable, strict=True)
+        values = [*self._values(trainable, non_trainable)]
         values += zip(self.optimizer.variables, rest[0], strict=True)
         with keras.StatelessScope(state_mapping=values) as scope:
-            self.after_update()
+            self._engine.after_update()
         changed = [scope.get_current_value(v) for v in self.non_trainable_variables]
         return trainable, changed, *rest
 
+    def _values(self, trainable: Any, non_trainable: Any) -> Iterator[Any]:
+        yield from zip(self.trainable_variables, trainable, strict=True)
+        yield from zip(self.non_trainable_variables, non_trainable, strict=True)
+
     def test_step(self, state: Any, data: Any) -> Any:
-        with self._open(state, data, training=False) as batch:
+        """Evaluate a batch, as `keras.Model.test_step` does."""
+        with self._open(state, data, training=False) as (batch, _):
             return super().test_step(state, batch)
 
     @contextmanager
     def _open(self, state: Any, data: Any, *, training: bool) -> Iterator[Any]:
+        engine = self._engine
         trainable, non_trainable, *rest = state
-        values = list(zip(self.trainable_variables, trainable, strict=True))
-        values += zip(self.non_trainable_variables, non_trainable, strict=True)
-        if not isinstance(data, _Fed):  # someone calls train_step(state, data) directly
-            data = _Fed(data, [v.value for v in self.frozen_variables()], None)
-        values += zip(self.frozen_variables(), data.frozen, strict=True)
-        step = data.step
+        values = [*self._values(trainable, non_trainable)]
+        fed = as_fed(data)
+        variables = self._frozen.variables
+        if fed.frozen is None:  # someone calls train_step(state, data) directly
+            variables = engine.frozen_variables()
+            fed = fed._replace(frozen=[v.value for v in variables])
+        values += zip(variables, fed.frozen, strict=True)
+        number = fed.number
         if training:
             values += zip(self.optimizer.variables, rest[0], strict=True)
             with keras.StatelessScope(state_mapping=values):
-                step = keras.ops.convert_to_tensor(self.optimizer.iterations)
-        elif step is None:
-            step = _concrete_step(self.optimizer)
-        batch = self.prepare_batch(data.batch)
-        with self.open_step(batch, training=training, step=step, state=values):
-            yield batch
+                number = engine.optimizer_step()
+        elif number is None:
+            number = engine.optimizer_step()
+        batch = engine.prepare_batch(fed.batch)
+        with engine.open_step(
+            batch, training=training, number=number, state=values, fed=fed.extra
+        ) as step:
+            yield batch, step
 
 
-def _concrete_step(optimizer: Any) -> Any:
-    if optimizer is None or not optimizer.built:
-        return np.int32(0)
-    return keras.ops.convert_to_tensor(optimizer.iterations)
+@dataclass
+class Frozen:
+    """The variables that are fed to the step; an object, which Keras looks not into.
+
+    Attributes:
+        variables: The variables.
+    """
+
+    variables: list[keras.Variable] = field(default_factory=list)
 
 
 def preserve_state(model: keras.Model) -> AbstractContextManager[KeptValues]:

@@ -4,12 +4,15 @@ Keras has no public way to ask for these; gathering them here makes an upgrade o
 Keras a matter of one file. Each has a contract test.
 """
 
+import inspect
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-from keras.src.backend import get_keras_mask, set_keras_mask
+from keras.src.backend import compute_output_spec, get_keras_mask, set_keras_mask
+from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 
 class PlainError(ValueError):
@@ -36,6 +39,11 @@ def attach_mask(tensor: Any, mask: Any) -> Any:
     return tensor
 
 
+def axis_of(loss: keras.losses.Loss) -> int:
+    """Return the axis of a `keras.losses.CosineSimilarity`, which its config lacks."""
+    return int(loss._fn_kwargs["axis"])
+
+
 def compiled_loss(model: keras.Model) -> Any:
     """Return the callable `(y, y_pred, sample_weight) -> loss` made by `compile`."""
     return model._compile_loss
@@ -47,14 +55,19 @@ def children(
     """Yield the direct sub-layers of a layer, each with the names it answers to.
 
     A sub-layer answers to its own name, to the attribute that holds it
-    (`self.proj` → "proj") and to its place in a list (`self.blocks` → "blocks[0]").
+    (`self.proj` → "proj"), to its place in a list (`self.blocks` → "blocks[0]"), and
+    to the property that returns a private attribute (`self._body` → "body").
     """
     attributes: dict[int, set[str]] = {}
     # On torch a layer is a module, which keeps its sub-modules in a dict of their own.
     held = {**vars(layer), **vars(layer).get("_modules", {})}
     for name, value in held.items():
         if name.startswith("_"):
-            continue
+            name = name.lstrip("_")
+            held_by_property = isinstance(getattr(type(layer), name, None), property)
+            # Of a private list, such as that of all layers, a property may leave out.
+            if not held_by_property or not isinstance(value, keras.layers.Layer):
+                continue
         if isinstance(value, keras.layers.Layer):
             attributes.setdefault(id(value), set()).add(name)
         elif isinstance(value, (list, tuple)):
@@ -63,6 +76,82 @@ def children(
                     attributes.setdefault(id(item), set()).add(f"{name}[{place}]")
     for child in layer._flatten_layers(include_self=False, recursive=False):
         yield child, {child.name} | attributes.get(id(child), set())
+
+
+def has_attention_method(layer: keras.layers.Layer) -> bool:
+    """Say whether a layer attends in the method that Keras's attention layers have."""
+    return callable(getattr(layer, _ATTENTION, None))
+
+
+def noting_attention(
+    plain: type, wanted: Callable[[Any], bool], note: Callable[[Any, Any], None]
+) -> dict[str, Any]:
+    """Return an override of the method in which layers of a class attend.
+
+    Keras's `MultiHeadAttention` calls it with projected queries, keys and values; so
+    do its subclasses, KerasHub's among them, whose own `call` may have no argument
+    `return_attention_scores` to ask for the probabilities by.
+
+    Args:
+        plain: The class of the layers.
+        wanted: Says of a layer of the class whether it is to be asked.
+        note: Called with the layer and its attention probabilities where it forms
+            them: where it returns a pair, and not in one fused operation.
+
+    Returns:
+        The method by its name, for the namespace of a subclass; empty for a class
+        without it.
+    """
+    attend = getattr(plain, _ATTENTION, None)
+    if attend is None:
+        return {}
+    signature = inspect.signature(attend)
+
+    def attend_and_note(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not wanted(self):
+            return attend(self, *args, **kwargs)
+        bound = signature.bind(self, *args, **kwargs)
+        if "return_attention_scores" in signature.parameters:
+            bound.arguments["return_attention_scores"] = True
+        result = attend(*bound.args, **bound.kwargs)
+        if isinstance(result, tuple) and len(result) == 2 and result[1] is not None:
+            note(self, result[1])
+        return result
+
+    return {_ATTENTION: attend_and_note}
+
+
+_ATTENTION = "_compute_attention"
+
+
+def is_auto_named(layer: keras.layers.Layer) -> bool:
+    """Say whether Keras made up the name of a layer, with a number that may change."""
+    stem = re.sub(
+        "(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", type(layer).__name__)
+    )
+    stem = re.sub("([a-z])([A-Z])", r"\1_\2", stem).lower()
+    return re.fullmatch(rf"{re.escape(stem)}(_\d+)?", layer.name) is not None
+
+
+def direction_of(model: keras.Model, monitor: str) -> str | None:
+    """Say whether a higher or a lower value of a logged metric is better.
+
+    Args:
+        model: A model whose metrics are built.
+        monitor: The name in the logs, with or without "val_".
+
+    Returns:
+        "max" or "min", as Keras's callbacks infer it from the compiled metrics; "min"
+        for a mean that the model itself keeps, as of its losses; None where unknown.
+    """
+    probe = keras.callbacks.EarlyStopping(monitor=monitor)
+    probe.set_model(model)
+    try:
+        probe._set_monitor_op()
+    except ValueError:
+        means = [m.name for m in model.metrics if isinstance(m, keras.metrics.Mean)]
+        return "min" if monitor.removeprefix("val_") in means else None
+    return "min" if probe.monitor_op is keras.ops.less else "max"
 
 
 def penalties(model: keras.Model) -> list[Any]:
@@ -78,9 +167,63 @@ def update_metrics(model: keras.Model, *state_and_batch: Any) -> Any:
     return model._update_metrics_variables(*state_and_batch)
 
 
-def place_of(optimizer: Any, variable: Any) -> int:
-    """Return the place of a variable among those that an optimizer was built for."""
+def index_of(optimizer: Any, variable: Any) -> int:
+    """Return the index of a variable among those that an optimizer was built for."""
     return int(optimizer._get_variable_index(variable))
+
+
+def metric_names(model: keras.Model) -> list[str]:
+    """List the names of the compiled losses and metrics in the logs, once built."""
+    metrics, loss = model._compile_metrics, model._compile_loss
+    names = []
+    if metrics is not None and metrics.built:
+        names += list(metrics.result())
+    if loss is not None and loss.built:
+        names += [metric.name for metric in loss.metrics]
+    return names
+
+
+def map_also(pairs: Any) -> None:
+    """Give more variables their values in the stateless scope that is open now.
+
+    Args:
+        pairs: Pairs of variables and values. Those that the scope knows stay.
+    """
+    scope = get_stateless_scope() if pairs else None
+    if scope is not None:
+        for variable, value in pairs:
+            scope.state_mapping.setdefault(id(variable), value)
+
+
+def build_by(run: Any, x: Any) -> None:
+    """Create the variables of the layers that `run(x)` calls, without running it.
+
+    Args:
+        run: A function of `x`.
+        x: A structure of arrays or tensors.
+    """
+    specs = keras.tree.map_structure(
+        lambda leaf: (
+            None
+            if leaf is None
+            else keras.KerasTensor(
+                tuple(leaf.shape), keras.backend.standardize_dtype(leaf.dtype)
+            )
+        ),
+        x,
+    )
+    try:
+        compute_output_spec(run, specs)
+    except Exception:
+        # What cannot be traced is run: its error, if any, says more.
+        run(as_tensors(x))
+
+
+def as_tensors(values: Any) -> Any:
+    """Return a structure of arrays and None as tensors and None."""
+    return keras.tree.map_structure(
+        lambda leaf: None if leaf is None else keras.ops.convert_to_tensor(leaf), values
+    )
 
 
 def reads_labels(model: keras.Model) -> bool:
@@ -108,6 +251,16 @@ def freeze(layer: keras.layers.Layer) -> None:
 def is_built(layer: keras.layers.Layer) -> bool:
     """Say whether a layer and all its sub-layers have their variables."""
     return all(part.built for part in layer._flatten_layers())
+
+
+def has_fixed_batch_size(layer: Any) -> bool:
+    """Say whether a layer or a part of it takes batches of one size only."""
+    if not isinstance(layer, keras.layers.Layer):
+        return False
+    inputs = getattr(layer, "inputs", None) or []
+    if any(tensor.shape[:1] not in ((), (None,)) for tensor in inputs):
+        return True
+    return any(getattr(part, "stateful", False) for part in layer._flatten_layers())
 
 
 def needs_a_batch(model: keras.Model) -> bool:

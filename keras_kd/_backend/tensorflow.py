@@ -1,5 +1,7 @@
 """TensorFlow: the teacher runs before the tape opens; replicas run in threads."""
 
+import itertools
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -7,9 +9,13 @@ import keras
 import tensorflow as tf
 
 from keras_kd._backend.common import (
+    Fed,
     KeptValues,
+    NoModes,
     SharedTrainer,
     all_finite,
+    as_fed,
+    eager_trial,
     failing_unless,
     first_batch_of,
     move_each_towards,
@@ -30,6 +36,7 @@ no_gradient = contextmanager(no_scope)
 
 
 move_towards = move_each_towards
+run_trial = shapes_of = eager_trial
 
 
 def sum_over_replicas(value: Any) -> Any:
@@ -42,22 +49,62 @@ def sum_over_replicas(value: Any) -> Any:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
+Modes = NoModes
+
+
+def first_rows(leaf: Any, count: int) -> Any:
+    """Return the first rows of an array or tensor, as a tensor."""
+    return tf.convert_to_tensor(leaf[:count])
+
+
 class DistillationTrainer(SharedTrainer):
     """Reads frozen variables where they are."""
 
+    def _feed(self, batches: Any, *, training: bool) -> Any:
+        del training
+        if not self._engine.reads_batches:
+            return batches
+        # As many as one execution takes: Keras asks an iterator for no more.
+        taken = list(itertools.islice(batches, self.steps_per_execution))
+        if not taken:
+            raise StopIteration
+        return iter([Fed(batch, self._extra(batch)) for batch in taken])
+
+    def _extra(self, batch: Any) -> Any:
+        """Return what the teacher's `on_batch` gives for the share of each replica."""
+        strategy = self.distribute_strategy
+        if strategy.num_replicas_in_sync == 1:
+            return self._engine.on_batch(batch)
+        shares = []
+        for replica in range(strategy.num_replicas_in_sync):
+
+            def local(leaf: Any, replica: int = replica) -> Any:
+                return strategy.experimental_local_results(leaf)[replica]
+
+            share = keras.tree.map_structure(local, batch)
+            shares.append(self._engine.on_batch(share))
+
+        def of_replica(context: Any) -> Any:
+            return keras.tree.map_structure(
+                tf.convert_to_tensor, shares[context.replica_id_in_sync_group]
+            )
+
+        return strategy.experimental_distribute_values_from_function(of_replica)
+
     def train_step(self, data: Any) -> Any:
-        data = self.prepare_batch(data)
-        with self.open_step(data, training=True, step=self._step(), state=()) as step:
-            if self.splits_gradients:
+        """Train on a batch, as `keras.Model.train_step` does."""
+        with self._open(data, training=True) as (batch, step):
+            if self._engine.splits_gradients:
                 # Around the tape of Keras, which gives the gradient of the whole loss.
                 with tf.GradientTape() as step.tape:
-                    logs = super().train_step(data)
+                    logs = super().train_step(batch)
             else:
-                logs = super().train_step(data)
-            self.after_update()
+                logs = super().train_step(batch)
+            self._engine.after_update()
             return logs
 
-    def on_task_part(self, part: Any, total: Any, step: Any) -> Any:
+    def _on_task_part(self, part: Any, total: Any, step: Any) -> Any:
+        """Take the gradient of the task's part, in a step that splits them."""
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
             raise ValueError(
                 "An optimizer that wants the task's gradient apart, as "
@@ -70,42 +117,50 @@ class DistillationTrainer(SharedTrainer):
             gradients = step.tape.gradient(
                 scaled, [variable.value for variable in self.trainable_variables]
             )
-        self.give_task_gradients(gradients, scale)
-        if self.scale_adapts:
+        self._engine.give_task_gradients(gradients, scale)
+        if self._engine.scale_adapts:
             return failing_unless(all_finite(gradients), total)
         return total
 
     def test_step(self, data: Any) -> Any:
-        data = self.prepare_batch(data)
-        with self.open_step(data, training=False, step=self._step(), state=()):
-            return super().test_step(data)
+        """Evaluate a batch, as `keras.Model.test_step` does."""
+        with self._open(data, training=False) as (batch, _):
+            return super().test_step(batch)
 
-    def _step(self) -> Any:
-        if self.optimizer is None or not self.optimizer.built:
-            return 0
-        return self.optimizer.iterations
+    @contextmanager
+    def _open(self, data: Any, *, training: bool) -> Iterator[Any]:
+        engine, fed = self._engine, as_fed(data)
+        batch = engine.prepare_batch(fed.batch)
+        with engine.open_step(
+            batch,
+            training=training,
+            number=engine.optimizer_step(),
+            fed=fed.extra,
+        ) as step:
+            yield batch, step
 
     def _maybe_symbolic_build(
         self, iterator: Any = None, data_batch: Any = None
     ) -> None:
         # Keras builds a TensorFlow model while it traces the first step; an error
         # there would come too late, and after part of the model has been built.
+        engine = self._engine
         with self.distribute_strategy.scope():
             # With a strategy Keras reads a batch itself, and by its workers, if any.
-            if self.needs_first_batch() or self._distribute_strategy is not None:
+            if not engine.checked or self._distribute_strategy is not None:
                 if data_batch is None:
                     data_batch = _of_one_replica(self, first_batch_of(iterator))
-                data_batch = self.prepare_batch(data_batch)
-            if self.needs_first_batch():
-                self.on_first_batch(data_batch)
+                data_batch = engine.prepare_batch(data_batch)
+            if not engine.checked:
+                self._on_first_batch(data_batch)
             if self.optimizer is not None and not self.optimizer.built:
                 # Built here, its step count is readable in the first traced step.
                 self.optimizer.build(self.trainable_variables)
         if data_batch is not None:
             iterator = None  # the batch at hand serves; do not read another
-        with self.building():
+        with engine.building():
             super()._maybe_symbolic_build(iterator, data_batch)
-        self.on_built()
+        engine.on_built()
 
 
 def _of_one_replica(model: keras.Model, batch: Any) -> Any:

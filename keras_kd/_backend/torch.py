@@ -1,20 +1,24 @@
 """PyTorch: steps are eager; gradients are switched off around the teacher."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import keras
 import torch
 
 from keras_kd._backend.common import (
+    Fed,
     KeptValues,
     SharedTrainer,
     all_finite,
+    as_fed,
+    eager_trial,
     failing_unless,
     preserving,
     tracing_frames,
 )
+from keras_kd._backend.keras_internals import as_tensors
 
 TRACING_FRAMES = tracing_frames("torch", "torch/utils/checkpoint.py")
 
@@ -50,6 +54,69 @@ def move_towards(
         torch._foreach_add_(mine, gaps)
 
 
+def first_rows(leaf: Any, count: int) -> Any:
+    """Return the first rows of an array or tensor, as a tensor."""
+    return keras.ops.convert_to_tensor(leaf[:count])
+
+
+def run_trial(
+    function: Any, variables: Sequence[keras.Variable], compiled: bool
+) -> Any:
+    """Return what a function of the state computes, without effect or gradient.
+
+    Args:
+        function: A function of pairs of variables and values.
+        variables: The variables; their values are in place.
+        compiled: Ignored: operations run one by one.
+    """
+    with torch.no_grad():
+        return eager_trial(function, variables, compiled)
+
+
+shapes_of = run_trial
+
+
+class Modes:
+    """Keeps the modes of torch modules that a callable is or holds.
+
+    Keras layers are told by an argument whether they train; other modules keep it as
+    a state of their own, which a forward pass in training mode changes more of.
+
+    Args:
+        function: The callable.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self._root = function if isinstance(function, torch.nn.Module) else None
+        self._found: list[torch.nn.Module] | None = None
+
+    @contextmanager
+    def kept_in_inference(self) -> Iterator[None]:
+        """Put the modules into inference mode, and each back into its own."""
+        modules = [] if self._root is None else self._foreign(self._root)
+        modes = [module.training for module in modules]
+        for module in modules:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module, mode in zip(modules, modes, strict=True):
+                module.training = mode
+
+    def _foreign(self, root: torch.nn.Module) -> list[torch.nn.Module]:
+        if not isinstance(root, keras.layers.Layer):
+            return list(root.modules())
+        # Found once: walking through a large model takes longer than a step may.
+        if self._found is None:
+            self._found = [m for m in root.modules() if not _is_keras(m)]
+        return self._found
+
+
+def _is_keras(module: torch.nn.Module) -> bool:
+    containers = (torch.nn.ParameterDict, torch.nn.ParameterList)
+    return isinstance(module, (keras.layers.Layer, *containers))
+
+
 class DistillationTrainer(SharedTrainer):
     """Reads frozen variables where they are."""
 
@@ -64,7 +131,8 @@ class DistillationTrainer(SharedTrainer):
         for variable in self.trainable_variables:
             variable.value.grad = None
 
-    def on_task_part(self, part: Any, total: Any, step: Any) -> Any:
+    def _on_task_part(self, part: Any, total: Any, step: Any) -> Any:
+        """Take the gradient of the task's part, in a step that splits them."""
         del step
         values = [variable.value for variable in self.trainable_variables]
         scale = self.optimizer.scale_loss(torch.ones_like(part))
@@ -73,25 +141,40 @@ class DistillationTrainer(SharedTrainer):
             gradients = torch.autograd.grad(
                 part * scale, values, retain_graph=True, allow_unused=True
             )
-        self.give_task_gradients(gradients, scale)
-        if self.scale_adapts:
+        self._engine.give_task_gradients(gradients, scale)
+        if self._engine.scale_adapts:
             return failing_unless(all_finite(gradients), total)
         return total
 
+    def _feed(self, batches: Any, *, training: bool) -> Any:
+        """Return the one batch of an execution with what travels with it."""
+        del training
+        if not self._engine.reads_batches:
+            return batches
+        return [Fed(batch, self._engine.on_batch(batch)) for batch in batches]
+
     def train_step(self, data: Any) -> Any:
-        step = self.optimizer.iterations if self.optimizer.built else 0
-        data = self.prepare_batch(data)
-        with self.open_step(data, training=True, step=step, state=()):
-            logs = super().train_step(data)
-            self.after_update()
+        """Train on a batch, as `keras.Model.train_step` does."""
+        with self._open(data, training=True) as batch:
+            logs = super().train_step(batch)
+            self._engine.after_update()
             return logs
 
     def test_step(self, data: Any) -> Any:
-        built = self.optimizer is not None and self.optimizer.built
-        step = self.optimizer.iterations if built else 0
-        data = self.prepare_batch(data)
-        with self.open_step(data, training=False, step=step, state=()):
-            return super().test_step(data)
+        """Evaluate a batch, as `keras.Model.test_step` does."""
+        with self._open(data, training=False) as batch:
+            return super().test_step(batch)
+
+    @contextmanager
+    def _open(self, data: Any, *, training: bool) -> Iterator[Any]:
+        engine, fed = self._engine, as_fed(data)
+        batch = engine.prepare_batch(fed.batch)
+        extra = as_tensors(fed.extra)
+        optimizer = self.optimizer
+        built = optimizer is not None and optimizer.built
+        number = optimizer.iterations if built else 0
+        with engine.open_step(batch, training=training, number=number, fed=extra):
+            yield batch
 
 
 def preserve_state(model: keras.Model) -> AbstractContextManager[KeptValues]:

@@ -5,9 +5,8 @@ from typing import Any
 
 import keras
 
-from keras_kd.layer_paths import find_layer
-from keras_kd.teachers.data_free import DataFreeStudent
-from keras_kd.teachers.peers import BranchedStudent, SeveralStudents
+from keras_kd import _backend
+from keras_kd.students.base import Student, as_student
 
 
 class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
@@ -26,8 +25,8 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
         verbose: As there.
         save_best_only: As there.
         save_weights_only: As there.
-        mode: As there. It must be given unless `monitor` is "loss" or "val_loss":
-            Keras asks the model that is saved for the direction of a metric.
+        mode: As there: with "auto", the direction is that of the Distiller's metric of
+            this name; of losses, less is better.
         save_freq: As there.
         initial_value_threshold: As there.
         part: The path of the student's part to save, as "peers[0]" of a `PeerGroup`
@@ -42,7 +41,7 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
     Example:
     ```python
     best = keras_kd.callbacks.StudentCheckpoint(
-        "student.keras", monitor="val_accuracy", mode="max", save_best_only=True
+        "student.keras", monitor="val_accuracy", save_best_only=True
     )
     distiller.fit(x, y, validation_data=(x_val, y_val), callbacks=[best])
     student = keras.saving.load_model("student.keras")
@@ -80,47 +79,53 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
         self.part = part
         self._chosen: Any = None
 
+    mode: str
+
     @property
     def model(self) -> Any:
         """The model that is saved, with the values of this moment."""
         # Asked for in any case: on JAX this gives the variables their values.
-        student = _student_of(super().model)
-        return student if self._chosen is None else self._chosen
+        network = _student_of(super().model).network()
+        return network if self._chosen is None else self._chosen
 
     def on_train_begin(self, logs: Any = None) -> None:
+        """Find what is saved; once, since a branch with its trunk is a new model."""
         student = _student_of(super().model)
-        # Found once: a branch with its trunk is a new model each time.
-        self._chosen = student if self.part is None else _part_of(student, self.part)
-        if isinstance(self._chosen, (SeveralStudents, DataFreeStudent)):
-            kind, inner = type(self._chosen).__name__, _plain_part(self._chosen)
-            path = inner if self.part is None else f"{self.part}/{inner}"
-            raise ValueError(
-                f"`part` must name a plain Keras model: the file of a {kind} opens "
-                f"only where keras_kd is installed. Received: part={self.part!r}, for "
-                f'the {kind} {self._chosen.name!r}. Pass part="{path}", or save the '
-                "Distiller with `keras.callbacks.ModelCheckpoint`."
+        self._chosen = student.plain_part(self.part)
+        if self._chosen is None or as_student(self._chosen).plain_paths:
+            raise self._not_plain(student)
+
+    def _not_plain(self, student: Student) -> ValueError:
+        chosen = student.network() if self._chosen is None else self._chosen
+        paths = as_student(chosen).plain_paths
+        if self.part is not None and self._chosen is None:
+            return ValueError(
+                "`part` must be the path of a Keras model inside of the student. "
+                f"Received: part={self.part!r}, which stands for another layer."
             )
-
-
-def _student_of(distiller: Any) -> Any:
-    return getattr(distiller, "student", distiller)
-
-
-def _part_of(student: keras.Model, path: str) -> keras.Model:
-    part = find_layer(student, path, side="student")
-    if isinstance(student, BranchedStudent):
-        for place, branch in enumerate(student.branches):
-            if branch is part:
-                return student.branch(place)
-    if not isinstance(part, keras.Model):
-        raise ValueError(
-            "`part` must be the path of a Keras model inside of the student. "
-            f"Received: part={path!r}, which is a {type(part).__name__}."
+        path = paths[0] if self.part is None else f"{self.part}/{paths[0]}"
+        kind = type(chosen).__name__
+        return ValueError(
+            f"`part` must name a plain Keras model: the file of a {kind} opens "
+            f"only where keras_kd is installed. Received: part={self.part!r}, for "
+            f'the {kind} {chosen.name!r}. Pass part="{path}", or save the '
+            "Distiller with `keras.callbacks.ModelCheckpoint`."
         )
-    return part
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._settle_mode()
+        super().on_train_batch_end(batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._settle_mode()
+        super().on_epoch_end(epoch, logs)
+
+    def _settle_mode(self) -> None:
+        """Ask the Distiller for the direction: the student has no metrics."""
+        if self.save_best_only and self.mode == "auto":
+            # Once the first batch has built the metrics, which is now.
+            self.mode = _backend.direction_of(super().model, self.monitor) or "auto"
 
 
-def _plain_part(student: keras.Model) -> str:
-    if isinstance(student, DataFreeStudent):
-        return "student"
-    return "branches[0]" if isinstance(student, BranchedStudent) else "peers[0]"
+def _student_of(model: Any) -> Student:
+    return as_student(getattr(model, "student", model))

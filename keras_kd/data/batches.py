@@ -328,3 +328,28 @@ def _check_integer(argument: str, value: Any, *, minimum: int) -> None:
             f"`{argument}` must be an integer, at least {minimum}. "
             f"Received: {argument}={value!r}"
         )
+
+
+def in_own_order(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `fit` for batches that have an order of their own.
+
+    Args:
+        given: All arguments of `fit`, by name.
+
+    Returns:
+        The same where `x` is no `ShuffledBatches`; else such that Keras neither
+        shuffles the batches once more nor cuts an epoch short.
+
+    Raises:
+        ValueError: If an epoch would be cut short.
+    """
+    batches, steps = given["x"], given["steps_per_epoch"]
+    if not isinstance(batches, ShuffledBatches):
+        return given
+    if steps is not None and steps != len(batches):
+        raise ValueError(
+            f"`steps_per_epoch` must be None for {type(batches).__name__}: Keras would "
+            "begin the next epoch in the middle of its new order. Received: "
+            f"steps_per_epoch={steps}, for an epoch of {len(batches)} batches."
+        )
+    return {**given, "shuffle": False, "steps_per_epoch": None}

@@ -1,12 +1,12 @@
 """The first batch: build what is missing, and find what a compiled step cannot tell.
 
 A compiled step cannot raise on a value, and an error while it is traced comes after
-Keras has emptied the variables. So the first batch goes once through both models and
-all losses eagerly, in a scope that lets no variable change.
+Keras has emptied the variables. So a few examples of the first batch go once through
+both models and all losses beforehand, in a scope that lets nothing change.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -14,56 +14,173 @@ import numpy as np
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.engine.active_step import ActiveStep, running
+from keras_kd.engine.engine import Engine
+from keras_kd.engine.inputs import task_counts
+from keras_kd.engine.step import Step, run_student, running
+from keras_kd.losses.context import StepContext
+
+# Enough for losses that compare examples; their cost must not be seen beside a step's.
+FEW = 4
 
 
-def check_batch(distiller: Any, batch: Any) -> None:
-    """Build models and losses on a batch, and run the whole step on it without effect.
+def check_first_batch(engine: Engine, batch: Any) -> None:
+    """Build models and losses, and run the whole step on a few examples of a batch.
 
     Args:
-        distiller: The Distiller.
+        engine: The parts of the Distiller.
         batch: The batch as Keras's data adapters give it.
 
     Raises:
-        ValueError: Something does not fit; the message says what and what to do.
+        ValueError: If something does not fit; the message says what and what to do.
     """
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    x, y, sample_weight = engine.prepare_batch(batch)
     check_inputs(x)
-    x, y, sample_weight = _as_tensors(x), _as_tensors(y), _as_tensors(sample_weight)
-    _check_labels(distiller, y)
-    objective, teacher = distiller.objective, distiller.frozen_teacher
-    if teacher is not None and not teacher.built:
-        _attempt("teacher", x, lambda: teacher.run(x))
-        if teacher.variables:
+    _check_labels(engine, y)
+    _check_weights(engine.objective.names, x, sample_weight)
+    fed = engine.on_batch((x, y, sample_weight))
+    whole = (x, y, sample_weight, fed)
+    few = _first_examples(engine, whole)
+    _build(engine, few[0])
+    result = _Trial(engine, few).run()
+    for loss, (teacher, student) in zip(
+        engine.objective.losses, result["signals"], strict=True
+    ):
+        loss.check(teacher, student)
+    _check_terms(engine.objective.names, result["terms"])
+    _check_task(engine.distiller, y, result["outputs"])
+    context = StepContext(
+        x=x,
+        y=y,
+        sample_weight=sample_weight,
+        step=0,
+        sample_ids=engine.inputs.sample_ids(x),
+        values=engine.values.at(0),
+    )
+    for loss in engine.objective.losses:
+        loss.check_batch(context)
+
+
+def _first_examples(engine: Engine, batch: Any) -> Any:
+    models = (engine.teacher_network, engine.student.network())
+    if any(_backend.has_fixed_batch_size(model) for model in models):
+        return batch
+    try:
+        return keras.tree.map_structure(
+            lambda leaf: None if leaf is None else _backend.first_rows(leaf, FEW), batch
+        )
+    except Exception:  # whatever a tensor that cannot be sliced raises
+        return batch
+
+
+def _build(engine: Engine, x: Any) -> None:
+    """Give both models their variables, without a forward pass."""
+    teacher, student = engine.teacher, engine.student.network()
+    if teacher is not None and not teacher.ready:
+        unbuilt = teacher
+
+        def run_teacher(x: Any) -> Any:
+            x = engine.inputs.of("teacher", x)
+            return unbuilt.signals(x, [], fed=None, check_calls=False).output
+
+        _attempt("teacher", x, lambda: _backend.build_by(run_teacher, x))
+        if _weights_are_random(teacher.frozen_variables):
             warnings.warn(
-                f"The teacher '{teacher.model.name}' had no weights before the first "
-                "batch: its answers are those of a random network. Train it, or load "
-                "its weights, before distillation.",
+                f"The teacher '{engine.teacher_network.name}' had no weights before "
+                "the first batch: its outputs are those of a random network. Train it, "
+                "or load its weights, before distillation.",
                 stacklevel=2,
             )
-    _attempt("student", x, lambda: distiller.run_student(x, training=False))
-    objective.bind(None if teacher is None else teacher.model, distiller.student)
+    if not _backend.is_built(student):
 
-    step = ActiveStep(distiller, training=False, checks=True)
-    step.values = distiller.bank.values(0)
-    step.step = 0
-    if teacher is not None and objective.needs_teacher:
-        step.teacher = _attempt(
-            "teacher",
-            x,
-            lambda: teacher.forward(x, objective.requests("teacher"), check_calls=True),
+        def run_student(x: Any) -> Any:
+            return student(engine.inputs.of("student", x), training=False)
+
+        _attempt("student", x, lambda: _backend.build_by(run_student, x))
+    engine.bind_teacher()
+    engine.objective.bind(engine.teacher_network, student)
+    engine.find_parts()
+
+
+def _weights_are_random(variables: Sequence[keras.Variable]) -> bool:
+    """Say whether there is anything among the variables that training would change."""
+    return any(variable.trainable for variable in variables)
+
+
+class _Trial:
+    """One step on a few examples, without effect.
+
+    Args:
+        engine: The parts of the Distiller.
+        few: x, y, sample_weight and what the teacher's `on_batch` gave.
+    """
+
+    def __init__(self, engine: Engine, few: Any) -> None:
+        self._engine = engine
+        self._x, self._y, self._weight, self._fed = few
+        self._noted: list[keras.Variable] = []
+        model = engine.distiller
+        own = [*model.variables, *engine.frozen_variables()]
+        self._variables = list({id(v): v for v in own}.values())
+        self._compiled = bool(model.compiled and model.jit_compile)
+        self._compiled = self._compiled and not model.run_eagerly
+
+    def run(self) -> dict[str, Any]:
+        """Build the losses; return signals, terms and outputs of the step."""
+        engine = self._engine
+        if engine.objective.signal_specs is None or not _all_built(engine):
+            shapes = _backend.shapes_of(self._signals, self._variables, self._compiled)
+            engine.objective.build(engine.objective.specs(shapes))
+            engine.find_parts()
+            own = [*engine.distiller.variables, *engine.frozen_variables()]
+            self._variables = list({id(v): v for v in own}.values())
+        result: dict[str, Any] = _backend.run_trial(
+            self._step, self._variables, self._compiled
         )
-    with _backend.no_gradient(), keras.StatelessScope(), running(step):
-        y_pred = _attempt(
-            "student", x, lambda: distiller.run_student(x, training=False)
-        )
-    _check_same_batch(step.teacher, step.student)
-    objective.build(step.teacher, step.student)
-    with _backend.no_gradient(), keras.StatelessScope(), running(step):
-        objective.check(step.teacher, step.student)
-        terms = objective.terms(step, x, y, sample_weight)
-    _check_terms(objective.names, terms)
-    _check_task(distiller, y, y_pred)
+        known = {id(variable) for variable in self._variables}
+        found = {id(v): v for v in self._noted if id(v) not in known}
+        engine.closures = [*engine.closures, *found.values()]
+        return result
+
+    def _open(self, state: Any) -> Step:
+        """Return a step in which both sides have run."""
+        engine = self._engine
+        step = Step(engine.distiller, training=False, checks=True, number=0)
+        step.fed, step.noted = self._fed, self._noted
+        with _backend.reading(state):
+            step.values = engine.values.at(0)
+        _attempt("teacher", self._x, lambda: engine.teach(step, self._x, state))
+        with _backend.reading(state, self._noted), running(step):
+            _attempt("student", self._x, lambda: self._run_student(step))
+        _check_same_batch(step.teacher, step.student)
+        return step
+
+    def _run_student(self, step: Step) -> None:
+        engine = self._engine
+        x = engine.inputs.of("student", self._x)
+        step.padding["student"] = engine.inputs.padding(x)
+        wanted = engine.objective.requests("student")
+        run_student(engine.student.network(), x, step, wanted, training=False)
+
+    def _signals(self, state: Any) -> Any:
+        step = self._open(state)
+        return self._engine.objective.signals(step)
+
+    def _step(self, state: Any) -> dict[str, Any]:
+        objective, step = self._engine.objective, self._open(state)
+        weight = task_counts(self._engine.distiller.loss, self._y, self._weight)
+        batch = (self._x, self._y, weight)
+        with _backend.reading(state, self._noted), running(step):
+            reads = objective.reads(step, batch)
+            terms = objective.terms(step, batch)
+        return {
+            "signals": [(read.teacher, read.student) for read in reads],
+            "terms": terms,
+            "outputs": step.student.output if step.student else None,
+        }
+
+
+def _all_built(engine: Engine) -> bool:
+    return all(loss.built for loss in engine.objective.losses)
 
 
 def _check_terms(names: list[str], terms: list[Any]) -> None:
@@ -107,12 +224,16 @@ def check_inputs(x: Any) -> None:
         raise ValueError(f"`x` must hold at least one array. Received: x={x!r}")
     for leaf in leaves:
         dtype = getattr(leaf, "dtype", None)
+        columns = _text_columns(leaf)
         is_text = isinstance(leaf, str) or getattr(dtype, "kind", " ") in "USO"
-        if is_text and not _is_tensorflow_text(leaf):
+        if columns or (is_text and not _is_tensorflow_text(leaf)):
+            received = (
+                f"columns {columns} with text" if columns else "strings or objects"
+            )
             raise ValueError(
-                "`x` must be numeric. Received: strings or objects, "
+                f"`x` must be numeric. Received: {received}, "
                 f"dtype={dtype or type(leaf).__name__}. Tokenise it in the data "
-                "pipeline."
+                f"pipeline. {_WAY_OUT_OF_TEXT}"
             )
         shape = tuple(getattr(leaf, "shape", None) or ())
         if shape and shape[0] == 0:
@@ -122,25 +243,52 @@ def check_inputs(x: Any) -> None:
             )
 
 
+# What Keras itself takes where a model holds its own `TextVectorization`.
+_WAY_OUT_OF_TEXT = (
+    "Where the models hold their own `TextVectorization`, Keras takes text as a "
+    "one-dimensional array of objects: `x.astype(object)`, for a column of a DataFrame "
+    "`x[column].to_numpy(object)`."
+    if _backend.BACKEND == "tensorflow"
+    else "No tensor of this backend holds text: apply the models' `TextVectorization` "
+    "in a `tf.data.Dataset`, as `dataset.map(lambda x, y: (vectorize(x), y))`, and "
+    "give the Distiller the models without it."
+)
+
+
+def _text_columns(leaf: Any) -> list[Any]:
+    """List the columns of a pandas DataFrame that hold no numbers."""
+    if not hasattr(leaf, "columns") or not hasattr(leaf, "dtypes"):
+        return []
+    pairs = zip(leaf.columns, leaf.dtypes, strict=True)
+    return [name for name, dtype in pairs if getattr(dtype, "kind", "O") in "USO"]
+
+
 def _is_tensorflow_text(leaf: Any) -> bool:
     """Say whether Keras makes a string tensor of it, which layers may take."""
-    if _backend.BACKEND != "tensorflow" or getattr(leaf, "ndim", 0) != 1:
+    is_array = isinstance(leaf, np.ndarray) and leaf.ndim == 1
+    if _backend.BACKEND != "tensorflow" or not is_array:
         return False
     return bool(leaf.dtype.kind == "O") and all(isinstance(e, str) for e in leaf)
 
 
-def _check_labels(distiller: Any, y: Any) -> None:
-    if y is None and distiller.reads_labels:
+def _check_labels(engine: Engine, y: Any) -> None:
+    if y is None and _backend.reads_labels(engine.distiller):
         raise ValueError(
             "`metrics` given to `compile` need labels. Received: data without y. Give "
             "labels, or compile without metrics."
         )
 
 
-def _as_tensors(values: Any) -> Any:
-    return keras.tree.map_structure(
-        lambda value: None if value is None else ops.convert_to_tensor(value), values
-    )
+def _check_weights(names: list[str], x: Any, sample_weight: Any) -> None:
+    """Raise where there are more or fewer weights than examples."""
+    count = next(v.shape[0] for v in keras.tree.flatten(x) if v is not None)
+    for weight in keras.tree.flatten(sample_weight):
+        if weight is not None and len(weight.shape) and weight.shape[0] != count:
+            raise ValueError(
+                f"The weights and masks of {names[0]} must have its batch size and "
+                f"length. Received: a weight of shape {tuple(weight.shape)} for "
+                f"values of shape {(count,)}."
+            )
 
 
 def _check_same_batch(teacher: Any, student: Any) -> None:
@@ -174,7 +322,7 @@ def _check_task(distiller: Any, y: Any, y_pred: Any) -> None:
     ) or isinstance(distiller.loss, keras.losses.SparseCategoricalCrossentropy)
     if y is None or not sparse or keras.tree.is_nested(y_pred):
         return
-    labels = ops.convert_to_numpy(y)
+    labels = np.asarray(ops.convert_to_numpy(y))
     classes = y_pred.shape[-1]
     ignored = getattr(distiller.loss, "ignore_class", None)
     labels = labels[labels != ignored] if ignored is not None else labels

@@ -8,13 +8,12 @@ import numpy as np
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.engine.active_step import ActiveStep
-from keras_kd.engine.reduction import reduce_loss, selected_weights
-from keras_kd.hyperparameters import Schedule, check_scalar
-from keras_kd.losses.base import DistillationLoss, requests_in
-from keras_kd.losses.context import StepContext
+from keras_kd.engine.names import check_name, unique
+from keras_kd.engine.reduction import Reads, reads_of, reduce_loss
+from keras_kd.hyperparameters import Schedule, check_scalar, parts_in
+from keras_kd.losses.base import DistillationLoss, requests_in, values_and_valid
 from keras_kd.losses.stock import as_distillation_loss
-from keras_kd.taps import Recording
+from keras_kd.signals.recording import Recording
 
 
 class Objective:
@@ -24,7 +23,7 @@ class Objective:
         losses: One loss or a list of losses, as the user gave them.
 
     Raises:
-        ValueError: There is no loss, or something that is none.
+        ValueError: If there is no loss, something is none, or a name is taken.
     """
 
     def __init__(self, losses: Any) -> None:
@@ -40,7 +39,7 @@ class Objective:
                 f"projectors would be shared. Received: {self.given}"
             )
         self.losses = [as_distillation_loss(loss) for loss in self.given]
-        self.names = _unique([loss.name for loss in self.losses])
+        self.names = unique([check_name(loss.name) for loss in self.losses])
         self.signal_specs: list[tuple[Any, Any]] | None = None
 
     def weights(self, given: Any) -> list[Any]:
@@ -79,66 +78,90 @@ class Objective:
         """Whether any loss reads the teacher."""
         return bool(self.requests("teacher"))
 
+    def parts(self) -> list[Any]:
+        """List the losses and all that they hold, at any depth."""
+        return parts_in(self.losses)
+
     def bind(self, teacher: Any, student: Any) -> None:
         """Find the layers that the losses name, as far as the models are built."""
         for loss in self.losses:
             loss.bind(teacher, student)
 
-    def build(self, teacher: Recording | None, student: Recording) -> None:
-        """Create the layers of the losses for the signals of a first forward pass."""
-        self.build_from_specs(
-            [
-                (
-                    specs(_fetch(loss, "teacher", teacher)),
-                    specs(_fetch(loss, "student", student)),
-                )
-                for loss in self.losses
-            ]
-        )
+    def build(self, signal_specs: list[tuple[Any, Any]]) -> None:
+        """Create the layers of the losses.
 
-    def build_from_specs(self, signal_specs: list[tuple[Any, Any]]) -> None:
-        """Create the layers of the losses for signals of the given specs."""
+        Args:
+            signal_specs: For each loss the teacher's and the student's signals, of
+                `keras.KerasTensor`.
+        """
         for loss, (teacher, student) in zip(self.losses, signal_specs, strict=True):
             loss.build(teacher, student)
         self.signal_specs = signal_specs
 
-    def layers(self) -> dict[str, keras.layers.Layer]:
-        """Return the layers that the losses own, each by a name of its place."""
-        return {
-            f"loss_{place}_{number}": layer
-            for place, loss in enumerate(self.losses)
-            for number, layer in enumerate(loss.layers)
+    def specs(self, signals: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """Return the shapes of what `signals` returned, of `keras.KerasTensor`."""
+        return [
+            (_spec(loss, "teacher", teacher), _spec(loss, "student", student))
+            for loss, (teacher, student) in zip(self.losses, signals, strict=True)
+        ]
+
+    def layers(self, models: list[Any]) -> dict[str, keras.layers.Layer]:
+        """Return the layers that the losses own, each by a name of its place.
+
+        Args:
+            models: Teacher and student, whose layers are theirs.
+        """
+        theirs = {
+            id(part)
+            for model in models
+            if isinstance(model, keras.layers.Layer)
+            for part in _backend.parts_of(model)
         }
+        owned: dict[int, tuple[str, keras.layers.Layer]] = {}
+        for index, loss in enumerate(self.losses):
+            found = [
+                layer
+                for part in parts_in(loss)
+                if isinstance(part, DistillationLoss)
+                for layer in part.layers
+                if id(layer) not in theirs
+            ]
+            for number, layer in enumerate({id(la): la for la in found}.values()):
+                owned.setdefault(id(layer), (f"loss_{index}_{number}", layer))
+        return dict(owned.values())
 
-    def check(self, teacher: Recording | None, student: Recording) -> None:
-        """Check the values of a first forward pass."""
-        for loss in self.losses:
-            loss.check(
-                _fetch(loss, "teacher", teacher), _fetch(loss, "student", student)
+    def signals(self, step: Any) -> list[tuple[Any, Any]]:
+        """Return the signals of teacher and student for each loss."""
+        return [
+            (
+                _fetch(loss, "teacher", step.teacher),
+                _fetch(loss, "student", step.student),
             )
+            for loss in self.losses
+        ]
 
-    def terms(self, step: ActiveStep, x: Any, y: Any, sample_weight: Any) -> list[Any]:
-        """Return each loss as a scalar, unweighted: this replica's share of it."""
+    def terms(self, step: Any, batch: tuple[Any, Any, Any]) -> list[Any]:
+        """Return each loss as a scalar, unweighted: this replica's share of it.
+
+        Args:
+            step: The step, in which both sides have run.
+            batch: x, y and sample_weight.
+        """
+        examples = batch_size(step.student.output)
         terms = []
-        batch = None if step.student is None else batch_size(step.student.output)
-        for loss in self.losses:
-            teacher = _fetch(loss, "teacher", step.teacher)
-            student = _fetch(loss, "student", step.student)
-            context = StepContext(
-                x=x,
-                y=y,
-                sample_weight=selected_weights(loss, sample_weight, step.owner.student),
-                training=step.training,
-                step=step.step,
-                teacher_mask=keras.tree.map_structure(_backend.mask_of, teacher),
-                student_mask=keras.tree.map_structure(_backend.mask_of, student),
-                checks=step.checks,
-                values=step.values,
-            )
-            values = loss.call(teacher, student, context)
-            check_values(loss, values, batch)
-            terms.append(reduce_loss(loss, values, context))
+        for loss, reads in zip(self.losses, self.reads(step, batch), strict=True):
+            given = loss.call(reads.teacher, reads.student, reads.context)
+            check_values(loss, given, examples)
+            terms.append(reduce_loss(loss, given, reads.context))
         return terms
+
+    def reads(self, step: Any, batch: tuple[Any, Any, Any]) -> list[Reads]:
+        """Return for each loss its signals, and what of them counts."""
+        signals = self.signals(step)
+        return [
+            reads_of(loss, teacher, student, step, batch)
+            for loss, (teacher, student) in zip(self.losses, signals, strict=True)
+        ]
 
 
 def check_values(loss: DistillationLoss, values: Any, batch: Any) -> None:
@@ -153,7 +176,7 @@ def check_values(loss: DistillationLoss, values: Any, batch: Any) -> None:
         ValueError: It returned no tensor at all, something else beside, or a tensor
             whose first axis is not the batch.
     """
-    flat = [value for value in keras.tree.flatten(values) if value is not None]
+    flat = [value for value in values_and_valid(values)[0] if value is not None]
     numbers = (float, np.ndarray, np.floating)
     if not flat or not all(ops.is_tensor(v) or isinstance(v, numbers) for v in flat):
         raise ValueError(
@@ -170,21 +193,21 @@ def check_values(loss: DistillationLoss, values: Any, batch: Any) -> None:
         )
 
 
-def specs(signals: Any) -> Any:
-    """Return signals as `keras.KerasTensor`, with a batch axis of any size."""
-
-    def spec(signal: Any) -> Any:
-        if signal is None:
-            return None
-        shape = tuple(signal.shape)
-        dtype = keras.backend.standardize_dtype(signal.dtype)
-        return keras.KerasTensor((None, *shape[1:]) if shape else (), dtype=dtype)
-
-    return keras.tree.map_structure(spec, signals)
-
-
 def _signals(loss: DistillationLoss, side: str) -> Any:
     return loss.teacher_signals() if side == "teacher" else loss.student_signals()
+
+
+def _spec(loss: DistillationLoss, side: str, values: Any) -> Any:
+    """Return the shapes of a loss's signals of one side."""
+    signals = _signals(loss, side)
+    if values is None:
+        return None
+    return keras.tree.map_structure_up_to(
+        signals,
+        lambda request, value: None if request is None else request.spec(value),
+        signals,
+        values,
+    )
 
 
 def _fetch(loss: DistillationLoss, side: str, record: Recording | None) -> Any:
@@ -192,17 +215,8 @@ def _fetch(loss: DistillationLoss, side: str, record: Recording | None) -> Any:
     if record is None:
         return None
     return keras.tree.map_structure(
-        lambda request: None if request is None else record.fetch(request), signals
+        lambda request: None if request is None else request.value(record), signals
     )
-
-
-def _unique(names: list[str]) -> list[str]:
-    counts: dict[str, int] = {}
-    unique = []
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-        unique.append(name if counts[name] == 1 else f"{name}_{counts[name]}")
-    return unique
 
 
 def batch_size(y_pred: Any) -> Any:

@@ -1,47 +1,207 @@
-"""From values per example to one number: weights, masks and the average, once."""
+"""From values per example to one number: what counts, weights and the mean, once.
 
+What is left out (weight 0, masked, padded, a class that the task ignores, a value that
+the loss calls not valid) is left out before any arithmetic: whatever stands there,
+NaN included, changes neither value nor gradient.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.losses.base import DistillationLoss, requests_in
+from keras_kd.losses.base import DistillationLoss, requests_in, values_and_valid
 from keras_kd.losses.context import StepContext
-from keras_kd.taps import Output, select_output
+from keras_kd.signals.output import select_output
 
 
-def reduce_loss(loss: DistillationLoss, values: Any, context: StepContext) -> Any:
+@dataclass
+class Reads:
+    """What a loss's `call` is given in one step.
+
+    Attributes:
+        teacher: The teacher's signals; zeros stand where nothing counts.
+        student: The student's, likewise.
+        context: The batch, the moment, and what counts.
+    """
+
+    teacher: Any
+    student: Any
+    context: StepContext
+
+
+def reads_of(
+    loss: DistillationLoss,
+    teacher: Any,
+    student: Any,
+    step: Any,
+    batch: tuple[Any, Any, Any],
+) -> Reads:
+    """Return what a loss reads: its signals, with what does not count taken out.
+
+    Args:
+        loss: The loss.
+        teacher: The teacher's signals.
+        student: The student's signals.
+        step: The step.
+        batch: x, y and sample_weight.
+    """
+    x, y, sample_weight = batch
+    of_examples = (
+        _of_examples(teacher, loss.teacher_signals()),
+        _of_examples(student, loss.student_signals()),
+    )
+    context = StepContext(
+        x=x,
+        y=y,
+        sample_weight=selected_weights(loss, sample_weight, step.owner.student),
+        training=step.training,
+        step=step.number,
+        sample_ids=step.sample_ids,
+        teacher_mask=_masks(teacher, of_examples[0], step.padding.get("teacher")),
+        student_mask=_masks(student, of_examples[1], step.padding.get("student")),
+        values=step.values,
+    )
+    masks = context.teacher_mask, context.student_mask
+    # Of both sides: what one side masks has no partner on the other.
+    return Reads(
+        _selected(teacher, of_examples[0], context.sample_weight, *masks),
+        _selected(student, of_examples[1], context.sample_weight, *masks),
+        context,
+    )
+
+
+def _of_examples(signals: Any, requests: Any) -> Any:
+    """Say of each signal whether its first axis is the batch."""
+    if signals is None:
+        return None
+
+    def say(request: Any, value: Any) -> Any:
+        per_example = request is not None and request.per_example
+        return keras.tree.map_structure(lambda _: per_example, value)
+
+    return keras.tree.map_structure_up_to(requests, say, requests, signals)
+
+
+def _selected(signals: Any, of_examples: Any, *given: Any) -> Any:
+    flat = keras.tree.flatten(signals)
+    columns = [_for_places(tree, len(flat)) for tree in given]
+    if all(entry is None for column in columns for entry in column):
+        return signals
+    selected = [
+        select(signal, list(entries)) if counts else signal
+        for signal, counts, *entries in zip(
+            flat, keras.tree.flatten(of_examples), *columns, strict=True
+        )
+    ]
+    return keras.tree.pack_sequence_as(signals, selected)
+
+
+def reduce_loss(loss: DistillationLoss, given: Any, context: StepContext) -> Any:
     """Return Σ w·values / Σ w, summed over the outputs that the loss compares.
 
-    The weight w of an example or token is its sample weight times the Keras masks of
-    its two signals. The sums run over all replicas; the result is this replica's
-    share of it, as Keras wants it.
+    The weight w of an example or token is its sample weight times the masks of its two
+    signals. The sums run over all replicas; the result is this replica's share of it,
+    as Keras wants it.
 
     Args:
         loss: The loss that gave the values.
-        values: A tensor whose first axis is the batch, a scalar, or a list or dict of
-            these, with None for an output that is skipped.
+        given: A tensor whose first axis is the batch, a scalar, a list or dict of
+            these with None for an output that is skipped, or a tuple of that and of
+            which are valid.
         context: The step, with the weights of the output that the loss reads.
 
     Returns:
         Scalar tensor, float32.
 
     Raises:
-        ValueError: The weights do not fit the values.
+        ValueError: If the weights do not fit the values.
     """
-    flat_values = keras.tree.flatten(values)
-    count = len(flat_values)
+    flat, valid = values_and_valid(given)
+    count = len(flat)
     weights = _for_each(context.sample_weight, count, "sample_weight", loss)
-    teacher_masks = _for_each(context.teacher_mask, count, "teacher_mask", loss)
-    student_masks = _for_each(context.student_mask, count, "student_mask", loss)
+    teacher = _for_each(context.teacher_mask, count, "teacher_mask", loss)
+    student = _for_each(context.student_mask, count, "student_mask", loss)
     total = ops.zeros(())
-    for value, weight, *masks in zip(
-        flat_values, weights, teacher_masks, student_masks, strict=True
-    ):
+    columns = (flat, weights, valid, teacher, student)
+    for value, weight, *masks in zip(*columns, strict=True):
         if value is not None:
             total += weighted_mean(value, weight, masks, loss_name=loss.name)
     return total
+
+
+def select(signal: Any, given: list[Any]) -> Any:
+    """Return a signal with zeros where weights and masks leave it out.
+
+    Args:
+        signal: Tensor of shape `(batch, ...)`, or None.
+        given: Weights and masks of shape `(batch,)`, `(batch, length)` ..., or None.
+
+    Returns:
+        The signal; itself where nothing is given.
+    """
+    if signal is None or not len(signal.shape):
+        return signal
+    for weight in given:
+        if weight is not None:
+            counts = ops.not_equal(weight, ops.zeros_like(weight))
+            kept = _along(counts, signal)
+            zeros = ops.zeros_like(signal)
+            signal = ops.where(kept, signal, zeros)
+    return signal
+
+
+def _along(counts: Any, signal: Any) -> Any:
+    """Return which entries count, in a shape that broadcasts against a signal."""
+    rank, wanted = len(counts.shape), len(signal.shape)
+    start = _first_axis(counts.shape, signal.shape)
+    if start is None:
+        # Tokens of a signal that has none: an example counts if any token does.
+        counts = ops.any(counts, axis=tuple(range(1, rank))) if rank > 1 else counts
+        rank, start = 1, 1
+    size = ops.shape(counts)
+    ahead = (1,) * (start - 1)
+    return ops.reshape(
+        counts, (size[0], *ahead, *size[1:], *(1,) * (wanted - rank - start + 1))
+    )
+
+
+def _first_axis(counts: Any, signal: Any) -> int | None:
+    """Return the axis of the signal where the positions of a mask are, or None."""
+    rank, wanted = len(counts), len(signal)
+    if rank == 1:
+        return 1
+    if rank == 2 and wanted == 4 and signal[2] == signal[3] == counts[1]:
+        return 2  # attention probabilities: (batch, heads, queries, keys)
+    if rank >= wanted:
+        return None
+    pairs = zip(counts[1:], signal[1:], strict=False)
+    fits = all(one is None or two is None or one == two for one, two in pairs)
+    return 1 if fits else None
+
+
+def _masks(signals: Any, of_examples: Any, padding: Any) -> Any:
+    """Return the mask of each signal: that of Keras, or the padding in the inputs."""
+
+    def mask(signal: Any, counts: bool) -> Any:
+        if signal is None or not counts:
+            return None
+        known = _backend.mask_of(signal)
+        if known is not None or padding is None or len(signal.shape) < 3:
+            return known
+        return padding if _first_axis(padding.shape, signal.shape) else None
+
+    return keras.tree.map_structure(mask, signals, of_examples)
+
+
+def _for_places(tree: Any, count: int) -> list[Any]:
+    """List one entry of `tree` for each of `count` signals; a single one serves all."""
+    flat = keras.tree.flatten(tree)
+    if len(flat) == count:
+        return flat
+    return [flat[0] if len(flat) == 1 else None] * count
 
 
 def weighted_mean(
@@ -68,7 +228,6 @@ def weighted_mean(
     for mask in masks:
         if mask is not None:
             weights *= _fitted(ops.cast(mask, "float32"), values, ops.max, loss_name)
-    # A padded position may hold anything, even what is not a number.
     values = ops.where(weights == 0.0, 0.0, values)
     total_weight = _backend.sum_over_replicas(ops.sum(weights))
     return ops.divide_no_nan(ops.sum(weights * values), total_weight)
@@ -110,8 +269,8 @@ def selected_weights(loss: DistillationLoss, sample_weight: Any, student: Any) -
     """
     if not isinstance(sample_weight, (dict, list, tuple)):
         return sample_weight
-    requests = requests_in(loss.student_signals())
-    keys = {request.key for request in requests if isinstance(request, Output)}
+    signals = requests_in(loss.student_signals())
+    keys = {key for signal in signals for key in signal.reads_outputs}
     if len(keys) != 1:
         return sample_weight
     return select_output(student, sample_weight, keys.pop(), "sample weights")

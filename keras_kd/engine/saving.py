@@ -4,20 +4,19 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_kd.engine.engine import Engine
 from keras_kd.hyperparameters import from_config, to_config
+from keras_kd.teachers.base import Teacher
 
-# A mixin that stands before `keras.Model` among the bases of the Distiller.
-if TYPE_CHECKING:
-    from keras import Model as Saved
-else:
-    Saved = object
-
+# `keras.saving.load_model` calls `from_config` and has no argument to hand a teacher
+# over by.
 _loading = threading.local()
+_FUNCTIONS = ("teacher_inputs", "student_inputs", "sample_ids", "padding_mask")
 _BUILD_CONFIG = "build_config"
 
 
@@ -72,13 +71,13 @@ def _teacher_for_loading(teacher: Any) -> Iterator[None]:
         _loading.teacher = outer
 
 
-def config_of(distiller: Any) -> dict[str, Any]:
+def config_of(distiller: Any, engine: Engine) -> dict[str, Any]:
     """Return what the constructor of a Distiller takes, in JSON form."""
     serialize = keras.saving.serialize_keras_object
-    has_teacher = distiller.teacher is not None
+    saves, has_teacher = saves_teacher(distiller, engine), engine.teacher is not None
     return {
-        "teacher": serialize(distiller.teacher) if distiller.saves_teacher else None,
-        "asks_for_teacher": has_teacher and not distiller.saves_teacher,
+        "teacher": serialize(distiller.teacher) if saves else None,
+        "asks_for_teacher": has_teacher and not saves,
         "student": serialize(distiller.student),
         "distillation_losses": [
             serialize(loss) for loss in distiller.distillation_losses
@@ -88,11 +87,31 @@ def config_of(distiller: Any) -> dict[str, Any]:
         ],
         "student_loss_weight": to_config(distiller.student_loss_weight),
         "distillation_weight": to_config(distiller.distillation_weight),
-        "teacher_inputs": serialize(distiller.teacher_inputs),
-        "student_inputs": serialize(distiller.student_inputs),
+        **{name: serialize(getattr(distiller, name)) for name in _FUNCTIONS},
         "evaluate_distillation": distiller.evaluate_distillation,
         "save_teacher": distiller.save_teacher,
     }
+
+
+def saves_teacher(distiller: Any, engine: Engine) -> bool:
+    """Say whether the Distiller's file describes the teacher.
+
+    One that training has changed cannot be had from elsewhere.
+    """
+    teacher = engine.teacher
+    if teacher is None:
+        return False
+    wanted = distiller.save_teacher or teacher.follows_student
+    return wanted and is_serialisable(teacher.given())
+
+
+def holds_teacher(distiller: Any, engine: Engine) -> bool:
+    """Say whether the file holds the teacher's weights beside its `state`."""
+    return (
+        saves_teacher(distiller, engine)
+        and engine.teacher is not None
+        and not engine.teacher.state
+    )
 
 
 def arguments_from(config: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +121,7 @@ def arguments_from(config: dict[str, Any]) -> dict[str, Any]:
         ValueError: The file holds no teacher, and `load_distiller` was given none.
     """
     config = dict(config)
-    for key in ("teacher", "student", "teacher_inputs", "student_inputs"):
+    for key in ("teacher", "student", *_FUNCTIONS):
         if key in config:
             config[key] = keras.saving.deserialize_keras_object(config[key])
     config["distillation_losses"] = [
@@ -128,97 +147,69 @@ def arguments_from(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-class SavedDistiller(Saved):
-    """The part of the Distiller that writes it to a file and reads it back."""
-
-    @property
-    def saves_teacher(self) -> bool:
-        """Whether the Distiller's file holds the teacher.
-
-        One that training has changed cannot be had from elsewhere.
-        """
-        wanted = self.save_teacher or getattr(self.teacher, "changes", False)
-        return wanted and is_serialisable(self.teacher)
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.pop("autocast", None)
-        return {**config, **config_of(self)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        with keras.saving.custom_object_scope(custom_objects or {}):
-            return cls(**arguments_from(config))
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as the saved Distiller was, and make room for its optimizer state."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self._build_optimizer()
-
-    def _build_optimizer(self) -> None:
-        # Before the first batch there may be projectors to come.
-        complete = self.objective.signal_specs is not None
-        optimizer = getattr(self, "optimizer", None)
-        if complete and optimizer is not None and not optimizer.built:
-            optimizer.build(self.trainable_variables)
-
-    def get_build_config(self) -> dict[str, Any] | None:
-        """Return the shapes of the signals, from which the projectors are rebuilt."""
-        if self.objective.signal_specs is None:
-            return None
-        return {"signals": encode_specs(self.objective.signal_specs)}
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        """Create the projectors of a saved Distiller."""
-        self.objective.bind(self.teacher, self.student)
-        self.objective.build_from_specs(decode_specs(config["signals"]))
-        self.loss_layers.hold(self.objective.layers())
-        self.built = True
-
-    def save_own_variables(self, store: Any) -> None:
-        """Save the seeds, without which a resumed run draws other dropout masks.
-
-        A file of weights has no place for the shapes of the signals, from which the
-        projectors are rebuilt: they go the same way.
-        """
-        for place, seed in enumerate(self._seeds()):
-            store[str(place)] = seed
-        build_config = self.get_build_config()
-        if build_config is not None:
-            text = json.dumps(build_config).encode()
-            store[_BUILD_CONFIG] = np.frombuffer(text, "uint8")
-
-    def load_own_variables(self, store: Any) -> None:
-        """Load the seeds, and make room for the projectors and the optimizer's state.
-
-        Keras fills in what is there, and passes over what is not.
-        """
-        if _BUILD_CONFIG in store and self.objective.signal_specs is None:
-            text = np.array(store[_BUILD_CONFIG]).tobytes()
-            self.build_from_config(json.loads(text))
-        self._build_optimizer()
-        for place, seed in enumerate(self._seeds()):
-            if str(place) in store:
-                seed.assign(store[str(place)])
-
-    def _seeds(self) -> list[keras.Variable]:
-        weights = {id(variable) for variable in self.weights}
-        return [v for v in self.variables if id(v) not in weights]
-
-    def __dir__(self) -> list[str]:
-        # Keras saves what `dir` lists.
-        names = super().__dir__()
-        if "frozen_teacher" in self.__dict__ and not self.saves_teacher:
-            names = [name for name in names if name != "teacher"]
-        return list(names)
+def build_optimizer(distiller: Any, engine: Engine) -> None:
+    """Make room for the optimizer's state, once all that it trains is there."""
+    # Before the first batch there may be projectors to come.
+    complete = engine.objective.signal_specs is not None
+    optimizer = getattr(distiller, "optimizer", None)  # there is none before `compile`
+    if complete and optimizer is not None and not optimizer.built:
+        optimizer.build(distiller.trainable_variables)
 
 
-def is_serialisable(model: Any) -> bool:
-    """Say whether a `.keras` file can hold a model."""
-    if not isinstance(model, keras.layers.Layer):
+def build_config_of(engine: Engine) -> dict[str, Any] | None:
+    """Return the shapes of the signals in JSON form, once they are known."""
+    if engine.objective.signal_specs is None:
+        return None
+    return {"signals": encode_specs(engine.objective.signal_specs)}
+
+
+def build_losses(engine: Engine, config: dict[str, Any]) -> None:
+    """Create the layers of the losses for the shapes of `build_config_of`."""
+    engine.objective.bind(engine.teacher_network, engine.student.network())
+    engine.objective.build(decode_specs(config["signals"]))
+    engine.find_parts()
+
+
+def save_seeds(distiller: Any, engine: Engine, store: Any) -> None:
+    """Save the seeds, without which a resumed run draws other dropout masks.
+
+    A file of weights has no place for the shapes of the signals, from which the
+    projectors are rebuilt: they go the same way.
+    """
+    for index, seed in enumerate(_seeds(distiller)):
+        store[str(index)] = seed
+    build_config = build_config_of(engine)
+    if build_config is not None:
+        text = json.dumps(build_config).encode()
+        store[_BUILD_CONFIG] = np.frombuffer(text, "uint8")
+
+
+def load_seeds(distiller: Any, engine: Engine, store: Any) -> None:
+    """Load the seeds, and make room for the projectors and the optimizer's state.
+
+    Keras fills in what is there, and passes over what is not.
+    """
+    if _BUILD_CONFIG in store and engine.objective.signal_specs is None:
+        text = np.array(store[_BUILD_CONFIG]).tobytes()
+        build_losses(engine, json.loads(text))
+        distiller.built = True
+    build_optimizer(distiller, engine)
+    for index, seed in enumerate(_seeds(distiller)):
+        if str(index) in store:
+            seed.assign(store[str(index)])
+
+
+def _seeds(distiller: Any) -> list[keras.Variable]:
+    weights = {id(variable) for variable in distiller.weights}
+    return [v for v in distiller.variables if id(v) not in weights]
+
+
+def is_serialisable(teacher: Any) -> bool:
+    """Say whether a `.keras` file can hold what a user gave as a teacher."""
+    if not isinstance(teacher, (keras.layers.Layer, Teacher)):
         return False
     try:
-        keras.saving.serialize_keras_object(model)
+        keras.saving.serialize_keras_object(teacher)
     except Exception:  # whatever `get_config` of a user's class raises
         return False
     return True

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.ops.teacher_dropping import kept_teachers
+from keras_kd.ops.kept_teachers import kept_teachers
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

@@ -1,8 +1,26 @@
 """Methods: what a student learns from."""
 
-from keras_kd.losses import catalogue
+from keras_kd.losses import (
+    attention,
+    data_free,
+    features,
+    logits,
+    peers,
+    ranking,
+    registry,
+    relations,
+    self_distillation,
+)
+from keras_kd.losses.attention import (
+    AttentionDistillation,
+    AttentionRelationDistillation,
+    DistilBertDistillation,
+    HiddenStateDistillation,
+    TinyBertDistillation,
+)
 from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.data_free import DataFreeDistillation
 from keras_kd.losses.divergence import Divergence
 from keras_kd.losses.features import (
     AttentionTransfer,
@@ -34,12 +52,12 @@ from keras_kd.losses.logits import (
     TeacherDroppingDistillation,
     TransformedTeacherMatching,
 )
-from keras_kd.losses.online import (
+from keras_kd.losses.peers import (
     CollaborativeDistillation,
-    DataFreeDistillation,
     GatedEnsembleDistillation,
     MutualDistillation,
 )
+from keras_kd.losses.ranking import MarginDistillation
 from keras_kd.losses.registry import Method, get, methods, register
 from keras_kd.losses.relations import (
     ContrastiveDistillation,
@@ -55,16 +73,18 @@ from keras_kd.losses.self_distillation import (
     ViewAgreementDistillation,
     VirtualTeacherDistillation,
 )
-from keras_kd.losses.transformers import (
-    AttentionDistillation,
-    AttentionRelationDistillation,
-    MarginDistillation,
-    distilbert,
-    hidden_states,
-    tinybert,
-)
 
-catalogue.register_all()
+for _family in (
+    attention,
+    data_free,
+    features,
+    logits,
+    peers,
+    ranking,
+    relations,
+    self_distillation,
+):
+    registry.collect(_family)
 
 __all__ = [
     "AttentionDistillation",
@@ -81,12 +101,14 @@ __all__ = [
     "CurriculumTemperature",
     "DataFreeDistillation",
     "DecoupledDistillation",
+    "DistilBertDistillation",
     "DistillationLoss",
     "Divergence",
     "ExitDistillation",
     "FeatureDistillation",
     "GatedEnsembleDistillation",
     "HardLabelDistillation",
+    "HiddenStateDistillation",
     "InformationDistillation",
     "LastBatchDistillation",
     "LogitsDistillation",
@@ -110,14 +132,12 @@ __all__ = [
     "SimpleRecipeDistillation",
     "StepContext",
     "TeacherDroppingDistillation",
+    "TinyBertDistillation",
     "TransformedTeacherMatching",
     "VariationalInformation",
     "ViewAgreementDistillation",
     "VirtualTeacherDistillation",
-    "distilbert",
     "get",
-    "hidden_states",
     "methods",
     "register",
-    "tinybert",
 ]

@@ -23,7 +23,8 @@ class StepContext:
         teacher_mask: The Keras masks of the teacher's signals, in their structure;
             None for a signal without a mask.
         student_mask: The same for the student's signals.
-        checks: Whether this is the check of the first batch, whose values can be read.
+        sample_ids: The number of each example, where the Distiller was given
+            `sample_ids=`, else None.
     """
 
     x: Any = None
@@ -33,7 +34,7 @@ class StepContext:
     step: Any = None
     teacher_mask: Any = None
     student_mask: Any = None
-    checks: bool = False
+    sample_ids: Any = None
     values: dict[tuple[int, str], Any] = field(default_factory=dict, repr=False)
 
     def included(self, count: Any) -> Any:
@@ -119,11 +120,20 @@ class StepContext:
             A number, or a scalar tensor in a step of the Distiller.
 
         Raises:
-            ValueError: It follows a schedule, and there is no step to read it at.
+            ValueError: If it follows a schedule and there is no step to read it at,
+                or if the Distiller does not know the owner.
         """
         key = (id(owner), name)
         if key in self.values:
             return self.values[key]
+        if self.values:
+            raise ValueError(
+                f"`{name}` of {type(owner).__name__} must be known to the Distiller: "
+                "read here, its value would be frozen into the compiled step. "
+                f"Received: a {type(owner).__name__} that no attribute of the "
+                "Distiller's losses or of its teacher leads to. Keep it in an "
+                "attribute of the loss that uses it, in `__init__` or `build`."
+            )
         value = getattr(owner, name)
         if isinstance(value, Schedule):
             raise ValueError(

@@ -13,7 +13,7 @@ def sample_ids(step: StepContext, key: Any) -> Any:
 
     Args:
         step: The step, whose x holds them.
-        key: The key of x.
+        key: The key of x, for where the Distiller was given no `sample_ids=`.
 
     Returns:
         Integer tensor of shape `(batch,)`, int32.
@@ -22,6 +22,8 @@ def sample_ids(step: StepContext, key: Any) -> Any:
         ValueError: x has no such key, or a number of the first batch is no int32. In
             JAX all integers are int32 before this can tell.
     """
+    if step.sample_ids is not None:
+        return step.sample_ids
     try:
         ids = step.x[key]
     except (KeyError, TypeError, IndexError) as error:
@@ -31,13 +33,17 @@ def sample_ids(step: StepContext, key: Any) -> Any:
             f"sample_ids={key!r}, x: {known}. Pass "
             "`x={'image': images, 'sample_id': np.arange(len(images))}`."
         ) from error
-    if step.checks:
-        _check_range(ids, key)
     return ops.cast(ops.reshape(ids, (-1,)), "int32")
 
 
-def _check_range(ids: Any, key: Any) -> None:
-    """Raise where a number changes as int32, in which others may be the same."""
+def check_sample_ids(step: StepContext, key: Any) -> np.ndarray:
+    """Return the numbers of the first batch's examples.
+
+    Raises:
+        ValueError: If one changes as int32, in which others may be the same.
+    """
+    sample_ids(step, key)
+    ids = step.sample_ids if step.sample_ids is not None else step.x[key]
     array = ops.convert_to_numpy(ids).astype("float64")
     wrong = array[(array != np.floor(array)) | (np.abs(array) >= 2.0**31)]
     if wrong.size:
@@ -45,3 +51,4 @@ def _check_range(ids: Any, key: Any) -> None:
             "`sample_ids` must be the key of integers below 2**31. Received: "
             f"x[{key!r}] with {wrong.flat[0]:.17g}. Number the examples from 0."
         )
+    return array.reshape(-1).astype("int64")

@@ -40,7 +40,8 @@ from keras_kd.ops.information import (
     correlation_information,
     mutual_information,
 )
-from keras_kd.ops.partners import partner_indices, partner_kl_divergence
+from keras_kd.ops.kept_teachers import kept_teachers
+from keras_kd.ops.pairs import pair_indices, pair_kl_divergence
 from keras_kd.ops.probabilities import probabilities_kl_divergence
 from keras_kd.ops.relations import (
     correlation_congruence,
@@ -58,7 +59,6 @@ from keras_kd.ops.target_classes import (
     virtual_teacher_kl_divergence,
 )
 from keras_kd.ops.target_enhancement import target_enhanced_crossentropy
-from keras_kd.ops.teacher_dropping import kept_teachers
 from keras_kd.ops.transformed_teacher import transformed_teacher_kl_divergence
 
 __all__ = [
@@ -89,9 +89,9 @@ __all__ = [
     "mutual_information",
     "neuron_selectivity_distance",
     "normalized_crossentropy",
+    "pair_indices",
+    "pair_kl_divergence",
     "partial_squared_distance",
-    "partner_indices",
-    "partner_kl_divergence",
     "pearson_correlation",
     "probabilistic_divergence",
     "probabilities_kl_divergence",

@@ -8,13 +8,14 @@ from keras import ops
 
 from keras_kd import _backend
 from keras_kd.hyperparameters import check_scalar
+from keras_kd.optimizers.base import DistillationOptimizer
 
 _REFUSED = ("clipnorm", "clipvalue", "global_clipnorm", "gradient_accumulation_steps")
 
 
 @dataclass
 class _Step:
-    """The task's gradients, by the places of their variables, in the present update.
+    """The task's gradients, by the indices of their variables, in the present update.
 
     An object and no dict, which Keras would wrap and look for variables in.
     """
@@ -23,7 +24,7 @@ class _Step:
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class DistillationOriented(keras.optimizers.Optimizer):
+class DistillationOriented(DistillationOptimizer):
     """Stochastic gradient descent with a momentum each for task and distillation: DOT.
 
     With g the gradient of the weighted task loss and its penalties, and d that of the
@@ -58,6 +59,8 @@ class DistillationOriented(keras.optimizers.Optimizer):
     variables with one kind of gradient, as projectors; here these keep μ ± Δ.
     """
 
+    wants_task_gradients = True
+
     def __init__(
         self,
         learning_rate: Any = 0.01,
@@ -77,8 +80,6 @@ class DistillationOriented(keras.optimizers.Optimizer):
         check_scalar("delta", delta, minimum=0, maximum=min(momentum, 1.0 - momentum))
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum, self.delta = float(momentum), float(delta)
-        # Given by the Distiller's step, in the order of the variables that it trains.
-        self.task_gradients: list[Any] | None = None
         self._step = _Step()
 
     def build(self, variables: Any) -> None:
@@ -97,14 +98,14 @@ class DistillationOriented(keras.optimizers.Optimizer):
                 "a model that gives one gradient only. Train it by a "
                 "`keras_kd.Distiller`."
             )
-        places: Any = range(len(self.task_gradients))
+        indices: Any = range(len(self.task_gradients))
         if trainable_variables is not None:
             trainable_variables = list(trainable_variables)
             if not self.built:
                 self.build(trainable_variables)
             # Fewer than it was built for, where a layer was frozen since.
-            places = [_backend.place_of(self, v) for v in trainable_variables]
-        given = zip(places, self.task_gradients, strict=True)
+            indices = [_backend.index_of(self, v) for v in trainable_variables]
+        given = zip(indices, self.task_gradients, strict=True)
         self._step.gradients = dict(given)
         try:
             super().apply(grads, trainable_variables)
@@ -114,14 +115,14 @@ class DistillationOriented(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable."""
-        place = _backend.place_of(self, variable)
+        index = _backend.index_of(self, variable)
         total = ops.cast(gradient, variable.dtype)
-        of_task = self._step.gradients[place]
+        of_task = self._step.gradients[index]
         of_task = (
             ops.zeros_like(total) if of_task is None else ops.cast(of_task, total.dtype)
         )
         rate = ops.cast(learning_rate, variable.dtype)
-        task, distillation = self._task[place], self._distillation[place]
+        task, distillation = self._task[index], self._distillation[index]
         self.assign(task, (self.momentum - self.delta) * task + of_task)
         self.assign(
             distillation,

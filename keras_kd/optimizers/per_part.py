@@ -8,7 +8,8 @@ import keras
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.layer_paths import find_layer
+from keras_kd.optimizers.base import DistillationOptimizer
+from keras_kd.signals.layer_paths import find_layer
 
 
 @dataclass
@@ -26,10 +27,10 @@ class _Routes:
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class PerPart(keras.optimizers.Optimizer):
+class PerPart(DistillationOptimizer):
     """Trains the parts of a student by optimizers of their own.
 
-    For the peers of a `keras_kd.teachers.PeerGroup`, or for generator and student of a
+    For the peers of a `keras_kd.students.PeerGroup`, or for generator and student of a
     `DataFreeStudent`. The Distiller that is compiled with it finds the parts.
 
     `learning_rate` is that of the first optimizer; a new value multiplies the rates of
@@ -51,7 +52,7 @@ class PerPart(keras.optimizers.Optimizer):
     Example:
     >>> def classifier():
     ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    >>> peers = keras_kd.teachers.PeerGroup([classifier(), classifier()])
+    >>> peers = keras_kd.students.PeerGroup([classifier(), classifier()])
     >>> distiller = Distiller(
     ...     None, peers, keras_kd.losses.MutualDistillation(), None, 1.0
     ... )
@@ -110,15 +111,15 @@ class PerPart(keras.optimizers.Optimizer):
         self._routes.model = model
         # A student that has seen no batch has no variables yet, and perhaps no layers.
         if _backend.is_built(model):
-            self._places()
+            self._indices_of_parts()
 
-    def _places(self) -> dict[int, int]:
-        places: dict[int, int] = {}
+    def _indices_of_parts(self) -> dict[int, int]:
+        indices: dict[int, int] = {}
         for place, path in enumerate(self.parts):
             part = find_layer(self._routes.model, path, side="student")
             for variable in part.trainable_variables:
-                places.setdefault(id(variable), place)
-        return places
+                indices.setdefault(id(variable), place)
+        return indices
 
     def build(self, variables: Any) -> None:
         """Create the state of every optimizer."""
@@ -127,11 +128,11 @@ class PerPart(keras.optimizers.Optimizer):
                 "PerPart must know the model before it trains. Received: an optimizer "
                 "that no Distiller was compiled with. Call `optimizer.bind(model)`."
             )
-        places = self._places()
+        indices = self._indices_of_parts()
         other = 0 if self.default is None else len(self.parts)
         groups: list[Any] = [(optimizer, []) for optimizer in self._inner]
         for variable in variables:
-            groups[places.get(id(variable), other)][1].append(variable)
+            groups[indices.get(id(variable), other)][1].append(variable)
         for optimizer, members in groups:
             optimizer.build(members)
         self._routes.variables, self._routes.groups = list(variables), groups
@@ -288,7 +289,7 @@ def _check_inner(optimizer: Any) -> None:
             f" Received: loss_scale_factor={optimizer.loss_scale_factor}. "
             "Wrap the PerPart in a `keras.optimizers.LossScaleOptimizer`."
         )
-    if isinstance(optimizer, PerPart) or hasattr(optimizer, "task_gradients"):
+    if isinstance(optimizer, DistillationOptimizer):
         raise ValueError(
             "`optimizers` must each need its gradients only. Received: a "
             f"{type(optimizer).__name__}, which a Distiller must be compiled with "

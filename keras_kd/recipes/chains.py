@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_kd.distiller import Distiller
-from keras_kd.losses.logits.soft_targets import LogitsDistillation
+from keras_kd.losses.logits.logits_distillation import LogitsDistillation
 from keras_kd.recipes.rehearsal import Rehearsal
 from keras_kd.recipes.run import Run
 from keras_kd.recipes.training import Stage, Training, check_count

@@ -11,7 +11,7 @@ import numpy as np
 from keras_kd.data.labels import class_indices, labels_like
 from keras_kd.distiller import Distiller
 from keras_kd.hyperparameters import check_scalar
-from keras_kd.losses.logits.class_subset import ClassSubsetDistillation
+from keras_kd.losses.logits.class_subset_distillation import ClassSubsetDistillation
 from keras_kd.recipes.chains import Build, check_build
 from keras_kd.recipes.public import joined, logits_of_one, rows_of
 from keras_kd.recipes.rehearsal import Rehearsal

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_kd.layer_paths import walk
+from keras_kd.signals.layer_paths import walk
 
 # What a model was compiled with, and the batch that it was built on, are no part of it.
 _NO_CONFIGURATION = ("compile_config", "build_config")

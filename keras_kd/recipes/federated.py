@@ -10,7 +10,7 @@ import numpy as np
 from keras_kd.data.labels import labels_like
 from keras_kd.distiller import Distiller
 from keras_kd.hyperparameters import check_scalar
-from keras_kd.losses.logits.soft_targets import LogitsDistillation
+from keras_kd.losses.logits.logits_distillation import LogitsDistillation
 from keras_kd.recipes.chains import Build, check_builds, going_on
 from keras_kd.recipes.description import weights_digest
 from keras_kd.recipes.public import logits_of_one

@@ -6,12 +6,12 @@ from typing import Any
 import keras
 
 from keras_kd.distiller import Distiller
-from keras_kd.losses.online.mutual import MutualDistillation
+from keras_kd.losses.peers.mutual_distillation import MutualDistillation
 from keras_kd.recipes.chains import Build, check_builds
 from keras_kd.recipes.rehearsal import Rehearsal
 from keras_kd.recipes.run import Run
 from keras_kd.recipes.training import Stage, Training
-from keras_kd.teachers.peers import PeerGroup
+from keras_kd.students.peer_group import PeerGroup
 
 
 def mutual_learning(

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 
 from keras_kd.distiller import Distiller
-from keras_kd.layer_paths import find_layer, walk
 from keras_kd.recipes.chains import (
     Build,
     Distil,
@@ -22,6 +21,7 @@ from keras_kd.recipes.rehearsal import Rehearsal, check_student
 from keras_kd.recipes.run import Run
 from keras_kd.recipes.training import Stage, Training, check_count
 from keras_kd.recipes.transfer import transfer_weights
+from keras_kd.signals.layer_paths import find_layer, walk
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 
 from keras_kd import _backend
-from keras_kd.layer_paths import ends_of, find_layer
-from keras_kd.losses.features.hints import FeatureDistillation
+from keras_kd.losses.features.feature_distillation import FeatureDistillation
 from keras_kd.losses.features.shapes import is_channels_first, width_of
+from keras_kd.signals.layer_paths import ends_of, find_layer
 
 FEATURES = "reused_features"
 

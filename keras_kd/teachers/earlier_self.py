@@ -11,17 +11,20 @@ from keras_kd.teachers.own_weights import OwnWeights
 class EarlierSelf(OwnWeights):
     """A teacher with the weights that the student had at the end of an earlier epoch.
 
-    `keras_kd.callbacks.RefreshTeacher` copies them. Until it first does, the teacher
-    has the student's initial weights, so the weight of its loss should start at 0:
-    progressive self-knowledge distillation lets it grow in a straight line to 0.8 at
-    the end of the training, with a temperature of 1, while that of the labels falls.
+    `fit` copies them at the end of epochs; in a loop of `train_on_batch`, call
+    `refresh`. Until the first time the teacher has the student's initial weights, so
+    the weight of its loss should start at 0: progressive self-knowledge distillation
+    lets it grow in a straight line to 0.8 at the end of the training, with a
+    temperature of 1, while that of the labels falls.
 
     Args:
         student: The built Keras model that the Distiller trains. It is copied.
+        every: After how many epochs the weights are copied. Defaults to 1.
         **kwargs: Those of `keras.Model`.
 
     Raises:
-        ValueError: The student has no weights, or cannot be copied.
+        ValueError: If the student has no weights or cannot be copied, or `every` is
+            no positive integer.
 
     Example:
     >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -37,21 +40,38 @@ class EarlierSelf(OwnWeights):
     ...     np.zeros(8, "int32"),
     ...     epochs=8,
     ...     verbose=0,
-    ...     callbacks=[keras_kd.callbacks.RefreshTeacher()],
     ... )
     >>> len(history.history["loss"])
     8
 
-    Reference: Kim et al., 2021, PS-KD, arXiv:2006.12000. They store the answers of the
-    last epoch for each image; here the model of that epoch answers, at the price of a
-    forward pass, and sees the augmented image of this epoch, as the student does.
+    Reference: Kim et al., 2021, PS-KD, arXiv:2006.12000. They store the outputs of
+    the last epoch for each image; here the model of that epoch gives them, at the
+    price of a forward pass, and sees the augmented image of this epoch, as the student
+    does.
     """
 
-    changes = True
+    def __init__(self, student: keras.Model, every: int = 1, **kwargs: Any) -> None:
+        super().__init__(student, **kwargs)
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+            raise ValueError(
+                "`every` must be a positive integer, the number of epochs. "
+                f"Received: every={every!r}"
+            )
+        self.every = every
+
+    def on_epoch_begin(self, epoch: int, student: keras.Model) -> None:
+        """Refresh once more: a checkpoint may be older than the epoch's refresh."""
+        if epoch > 0 and epoch % self.every == 0:
+            self.refresh(student)
+
+    def on_epoch_end(self, epoch: int, student: keras.Model) -> None:
+        """Refresh where the epoch is one of those."""
+        if (epoch + 1) % self.every == 0:
+            self.refresh(student)
 
     def refresh(self, student: keras.Model) -> None:
         """Copy the student's weights of this moment."""
-        self.check_student(student)
+        self.bind(student)
         for mine, new in zip(self.model.weights, student.weights, strict=True):
             # A buffer of its own: JAX destroys the student's in its next step.
             mine.assign(keras.ops.copy(new.value))
@@ -60,6 +80,7 @@ class EarlierSelf(OwnWeights):
         return {
             **super().get_config(),
             "student": keras.saving.serialize_keras_object(self.model),
+            "every": self.every,
         }
 
     @classmethod

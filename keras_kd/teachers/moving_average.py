@@ -72,16 +72,16 @@ class MovingAverage(OwnWeights):
             shape=(), initializer="zeros", dtype="int", trainable=False, name="updates"
         )
 
-    def follow(self, student: keras.Model, momentum: Any, updated: Any) -> None:
+    def after_update(self, student: keras.Model, step: Any, updated: Any) -> None:
         """Move the weights towards those of the student, after a step.
 
         Args:
             student: The student, of the structure that was copied.
-            momentum: The value of `momentum` in this step.
+            step: The step, with the value of `momentum`.
             updated: Scalar of type bool, whether the step has changed the student.
         """
         count = ops.cast(self.updates, "float32")
-        kept = ops.minimum(momentum, count / (count + 1.0))
+        kept = ops.minimum(step.value(self, "momentum"), count / (count + 1.0))
         share = (1.0 - kept) * ops.cast(updated, "float32")
         _backend.move_towards(self.model.weights, student.weights, share)
         self.updates.assign_add(ops.cast(updated, self.updates.dtype))

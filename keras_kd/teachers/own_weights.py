@@ -1,14 +1,18 @@
 """What teachers made of the student's own weights share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_kd import _backend
-from keras_kd.teachers.copies import copy_of
+from keras_kd.signals.recording import Recording
+from keras_kd.students.copies import copy_of
+from keras_kd.teachers.base import Teacher
+from keras_kd.teachers.model import recorded
 
 
-class OwnWeights(keras.Model):
+class OwnWeights(keras.Model, Teacher):
     """A teacher that holds a copy of the student, which only its method changes.
 
     Args:
@@ -36,11 +40,34 @@ class OwnWeights(keras.Model):
         del value
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Return the copy's answer, always in inference mode."""
+        """Return the copy's outputs, always in inference mode."""
         del training
         return self.model(inputs, training=False)
 
-    def check_student(self, student: keras.Model) -> None:
+    follows_student = True
+
+    def network(self) -> keras.layers.Layer:
+        """Return the model itself, inside of which layers are tapped."""
+        return self
+
+    @property
+    def frozen_variables(self) -> list[keras.Variable]:
+        """The variables, of which those in `state` change after an update."""
+        return list(self.variables)
+
+    @property
+    def state(self) -> list[keras.Variable]:
+        """The weights of the copy, and what else the teacher counts."""
+        return list(self.variables)
+
+    def signals(
+        self, x: Any, requests: Sequence[Any], *, fed: Any, check_calls: bool
+    ) -> Recording:
+        """Return the recording of the copy's forward pass, in inference mode."""
+        del fed
+        return recorded(self, x, requests, check_calls=check_calls)
+
+    def bind(self, student: keras.Model) -> None:
         """Raise where the student has other weights than the copy.
 
         Args:

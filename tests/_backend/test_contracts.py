@@ -37,6 +37,58 @@ def test_children_answer_to_name_attribute_and_place():
     }
 
 
+def test_children_answer_to_the_property_of_a_private_attribute():
+    """KerasHub's tasks hold their backbone so; its own name has a changing number."""
+
+    class Parent(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self._body = keras.layers.ReLU(name="a")
+            self._hidden = keras.layers.ReLU(name="b")
+
+        @property
+        def body(self):
+            return self._body
+
+    names = {child.name: names for child, names in _backend.children(Parent())}
+    assert names == {"a": {"a", "body"}, "b": {"b"}}
+
+
+def test_names_that_keras_made_up():
+    """A path with such a name would not find the layer in the next instance."""
+
+    class HTTPHead2D(keras.layers.Layer):
+        pass
+
+    for make in (HTTPHead2D, keras.layers.ReLU, lambda: keras.layers.Dense(1)):
+        assert all(_backend.is_auto_named(make()) for _ in range(2))
+    assert not _backend.is_auto_named(keras.layers.ReLU(name="relu_of_block"))
+
+
+def test_attention_is_noted_where_a_layer_attends():
+    """Without it, a subclass with a `call` of its own gives no probabilities."""
+    noted = []
+    plain = keras.layers.MultiHeadAttention
+    x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+    for wanted in (False, True):
+        methods = _backend.noting_attention(
+            plain,
+            lambda layer, wanted=wanted: wanted,
+            lambda layer, scores: noted.append(scores),
+        )
+        assert len(methods) == 1
+        layer = type(plain)("Noting", (plain,), methods)(2, 2)
+        assert _backend.has_attention_method(layer)
+        layer(x, x)
+        assert len(noted) == wanted
+    _, scores = layer(x, x, return_attention_scores=True)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(noted[0]), ops.convert_to_numpy(scores), atol=1e-6
+    )
+    assert _backend.noting_attention(keras.layers.Dense, print, print) == {}
+    assert not _backend.has_attention_method(keras.layers.ReLU())
+
+
 def test_no_gradient_reaches_what_was_computed_outside():
     """A gradient into the teacher would cost time and memory, and train it."""
     weight = ops.convert_to_tensor([2.0])
@@ -133,9 +185,9 @@ def test_what_is_frozen_is_frozen_to_the_bottom():
     assert not any(variable.trainable for variable in outer.variables)
 
 
-def test_an_optimizer_knows_the_place_of_a_variable():
+def test_an_optimizer_knows_the_index_of_a_variable():
     """Momenta of another variable would train, and wrongly."""
     variables = [keras.Variable([1.0]), keras.Variable([2.0])]
     optimizer = keras.optimizers.SGD()
     optimizer.build(variables)
-    assert [_backend.place_of(optimizer, v) for v in variables] == [0, 1]
+    assert [_backend.index_of(optimizer, v) for v in variables] == [0, 1]

@@ -112,12 +112,12 @@ def test_overlapping_batches_are_half_old_across_epochs():
 
 
 def test_same_class_batches_hold_pairs():
-    """An example without a partner learns nothing by SameClassDistillation."""
+    """An example without a pair learns nothing by SameClassDistillation."""
     batches = data.SameClassBatches(X, Y, 4)
     rows = sum(epoch_of(batches), [])
     counts = np.bincount(rows)
     assert counts.tolist().count(2) == 3  # one of each odd class, and the only 3
-    assert counts[10] == 2  # its only example stands for its own partner
+    assert counts[10] == 2  # its only example is its own pair
     for one, other in zip(rows[::2], rows[1::2], strict=True):
         assert Y[one] == Y[other]
         assert one != other or one == 10

@@ -81,7 +81,7 @@ def peers() -> dict[str, Any]:
     random = np.random.default_rng(0)
     x = random.normal(size=(16, FEATURES)).astype("float32")
     y = random.integers(0, CLASSES, size=16).astype("int32")
-    group = keras_kd.teachers.PeerGroup([network(5, 2), network(7, 3)])
+    group = keras_kd.students.PeerGroup([network(5, 2), network(7, 3)])
     return trained(None, group, [keras_kd.losses.MutualDistillation()], x, y)
 
 

@@ -210,11 +210,6 @@ MODELS = [
 
 LOSSES = [
     (
-        "losses_missing",
-        lambda t, s: Distiller(t, s, None),
-        r"`distillation_losses` must hold at least one.*distillation_losses=None",
-    ),
-    (
         "losses_empty",
         lambda t, s: Distiller(t, s, []),
         r"`distillation_losses` must hold at least one.*distillation_losses=\[\]",

@@ -53,7 +53,7 @@ def weights_of_another_batch_size():
     return Use(teacher, student, lambda: distil(teacher, student, None, batches, None))
 
 
-@table.case("(?s)The student must accept the batch's x.*float32\\(4, 4, 2\\).*raised")
+@table.case("(?s)The teacher must accept the batch's x.*float32\\(4, 4, 2\\).*raised")
 def wrong_rank():
     teacher, student = pair()
     return Use(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.losses.references import log_softmax
+from tests.losses.references import cosine, kl, log_softmax
 
 
 def relation_kl(t, s, heads):
@@ -34,3 +34,26 @@ def margin_mse(t, s):
         ]
         values[example] = np.mean(gaps)
     return values
+
+
+def hidden_states(t, s, weights):
+    total = 0.0
+    for teacher, student, (kernel, bias) in zip(t, s, weights, strict=True):
+        total = total + ((student @ kernel + bias - teacher) ** 2).mean(-1)
+    return total
+
+
+def tinybert(t, s, weights):
+    attention = ((t["attention"][0] - s["attention"][0]) ** 2).mean((1, 3))
+    states = hidden_states(t["states"], s["states"], weights[:1])
+    return (
+        attention
+        + states
+        + hidden_states(t["embeddings"], s["embeddings"], weights[1:])
+    )
+
+
+def distilbert(t, s, temperature, logits_weight, cosine_weight):
+    divergence = kl(t["logits"], s["logits"], temperature)
+    distance = 1 + cosine(t["hidden"], s["hidden"])
+    return logits_weight * divergence + cosine_weight * distance

@@ -34,7 +34,12 @@ class Row:
         scale: The standard deviation of the signals.
         learned: Whether the loss owns layers; they are given random weights, and
             compute as in evaluation.
-        numbered: Whether the loss reads the number of each example.
+        numbered: How many examples share a number, where the loss reads the number of
+            each; 0 where it does not.
+        detached: Whether signals of the student are targets without gradient, too. The
+            reference gets these as `fixed`.
+        models: Builds the teacher and the student that the loss looks for layers in.
+        prepare: Brings the built loss into the state that the reference expects.
         weight: The published weight, where the value is a sum that needs a small one.
     """
 
@@ -49,7 +54,10 @@ class Row:
     shift_invariant: bool = True
     scale: float = 2.0
     learned: bool = False
-    numbered: bool = False
+    numbered: int = 0
+    detached: bool = False
+    models: Callable[[], Any] | None = None
+    prepare: Callable[[Any], None] | None = None
     weight: float = 1.0
     _weights: Any = field(default=None, repr=False)
 
@@ -72,19 +80,29 @@ class Row:
         *shape, classes = self.student if one_output else self.teacher
         return np.random.default_rng(seed + 10).integers(0, classes, shape)
 
-    def expected(self, teacher, student, y=None):
-        """Return the value of the reference."""
+    def expected(self, teacher, student, y=None, fixed=None):
+        """Return the value of the reference.
+
+        Args:
+            teacher: The teacher's signals.
+            student: The student's signals.
+            y: The labels, or None.
+            fixed: The student's signals as far as they are targets. None for the same.
+        """
         given = (teacher, student) if y is None else (teacher, student, y)
         if self.learned and self._weights is None:
             self._weights = weights_of(self.build())
         extra = (self._weights,) if self.learned else ()
+        if self.detached:
+            extra += (student if fixed is None else fixed,)
         return np.asarray(self.reference(*given, *extra), "float64")
 
     def step(self, student, y=None, **context):
         """Return the step of a batch."""
         x = None
         if self.numbered:
-            x = {"sample_id": np.arange(len(keras.tree.flatten(student)[0]))}
+            count = len(keras.tree.flatten(student)[0])
+            x = {"sample_id": np.arange(count) // self.numbered}
         training = not self.learned
         return keras_kd.StepContext(x=x, y=y, training=training, **context)
 
@@ -96,6 +114,8 @@ class Row:
     def build(self):
         """Return a loss that has seen the shapes of its signals."""
         loss = self.make()
+        if self.models is not None:
+            loss.bind(*self.models())
 
         def spec(shape):
             return keras.KerasTensor((None, *shape[1:]))
@@ -103,6 +123,8 @@ class Row:
         loss.build(_over_shapes(spec, self.teacher), _over_shapes(spec, self.student))
         if self.learned:
             _randomize(loss)
+        if self.prepare is not None:
+            self.prepare(loss)
         return loss
 
 

@@ -3,6 +3,7 @@
 import keras_kd
 from tests.losses import references as ref
 from tests.losses import (
+    table_groups,
     table_learned,
     table_logits,
     table_relations,
@@ -113,3 +114,4 @@ TABLE |= table_transformers.TABLE
 TABLE |= table_relations.TABLE
 TABLE |= table_logits.TABLE
 TABLE |= table_learned.TABLE
+TABLE |= table_groups.TABLE

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_kd import losses
-from keras_kd.losses.logits.curriculum import CurriculumTemperature
+from keras_kd.losses.logits.curriculum_temperature import CurriculumTemperature
 from tests.losses import references
 from tests.losses import references_learned as ref
 from tests.losses.row import Row
@@ -97,7 +97,7 @@ TABLE = {
         ),
         lambda t, s, w: ref.contrastive(t, s, w, _others(), 0.5),
         relational=True,
-        numbered=True,
+        numbered=1,
         **OWN,
     ),
     "curriculum": Row(

@@ -22,8 +22,10 @@ COUNT, EPOCHS, BATCH = 256, 24, 64
 LONGER = {"cwd": 48, "simkd": 72}
 STAGES = ["stage_1", "stage_2"]
 NORMALIZED = ["normalized_1", "normalized_2"]
-# Transformers are fitted in test_transformers.py.
-METHODS = [n for n, m in losses.methods().items() if m.signals != "attention"]
+# Transformers, several teachers, peers, a student by itself and generated inputs have
+# tests of their own.
+KINDS = ("outputs", "feature", "stages", "exits", "nothing")
+METHODS = [n for n, m in losses.methods().items() if m.signals in KINDS]
 ON_EMBEDDINGS = ("rkd", "pkt", "cc", "crd", "itrd", "srd", "vkd")
 # Of a weighted logarithm, the distance inside must halve.
 LOGARITHMS = {"srd": 1.0, "itrd": 2.0 / math.log(2.0)}

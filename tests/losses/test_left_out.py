@@ -7,7 +7,8 @@ from keras import layers, ops
 
 import keras_kd
 from keras_kd import losses
-from keras_kd.teachers import BranchedStudent, Ensemble
+from keras_kd.students import BranchedStudent
+from keras_kd.teachers import Ensemble
 from tests.gradients import value_and_gradient
 from tests.training.helpers import CLASSES, CROSSENTROPY, log_softmax, values_of
 

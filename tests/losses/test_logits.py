@@ -7,13 +7,17 @@ from keras import ops
 
 import keras_kd
 from keras_kd.layers.learned_temperature import LearnedTemperature
-from keras_kd.losses.logits.correlation import CorrelationDistillation
-from keras_kd.losses.logits.curriculum import CurriculumTemperature
-from keras_kd.losses.logits.decoupled import DecoupledDistillation
-from keras_kd.losses.logits.multi_level import MultiLevelLogitDistillation
-from keras_kd.losses.logits.normalized import NormalizedDistillation
-from keras_kd.losses.logits.refined import RefinedLogitDistillation
-from keras_kd.losses.logits.transformed_teacher import TransformedTeacherMatching
+from keras_kd.losses.logits.correlation_distillation import CorrelationDistillation
+from keras_kd.losses.logits.curriculum_temperature import CurriculumTemperature
+from keras_kd.losses.logits.decoupled_distillation import DecoupledDistillation
+from keras_kd.losses.logits.multi_level_logit_distillation import (
+    MultiLevelLogitDistillation,
+)
+from keras_kd.losses.logits.normalized_distillation import NormalizedDistillation
+from keras_kd.losses.logits.refined_logit_distillation import RefinedLogitDistillation
+from keras_kd.losses.logits.transformed_teacher_matching import (
+    TransformedTeacherMatching,
+)
 from keras_kd.losses.self_distillation import VirtualTeacherDistillation
 from keras_kd.ops import divergences, target_classes
 from keras_kd.ops.correlations import pearson_correlation

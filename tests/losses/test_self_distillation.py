@@ -11,8 +11,8 @@ from sklearn.datasets import load_digits
 import keras_kd
 from keras_kd import data, losses
 from keras_kd.engine.reduction import reduce_loss
-from keras_kd.layers import LastAnswers
-from keras_kd.ops import partner_indices
+from keras_kd.layers import LastOutputs
+from keras_kd.ops import pair_indices
 from tests.gradients import value_and_gradient
 from tests.training.helpers import log_softmax
 
@@ -57,12 +57,12 @@ def views(**arguments):
     return losses.ViewAgreementDistillation(temperature=2.0, **arguments)
 
 
-PARTNERS = {
+PAIRS = {
     "same_class": same_class,
     "views": views,
     "views_both": functools.partial(views, stop_gradient=False),
 }
-WITH_PARTNERS = pytest.mark.parametrize("make", PARTNERS.values(), ids=PARTNERS.keys())
+WITH_PAIRS = pytest.mark.parametrize("make", PAIRS.values(), ids=PAIRS.keys())
 
 
 def step_of(keys=KEYS, **context):
@@ -84,13 +84,13 @@ def last_batch(logits_before, ids_before, **arguments):
     return loss
 
 
-# Partners
+# Pairs
 
 
-@WITH_PARTNERS
+@WITH_PAIRS
 @pytest.mark.parametrize("shape", [(BATCH, CLASSES), (BATCH, 3, CLASSES), (BATCH, 2)])
 def test_value_equals_a_walk_through_the_batch(make, shape):
-    """Another partner, or another order of target and learner, is another method."""
+    """Another pair, or another order of target and learner, is another method."""
     loss = make()
     if len(shape) == 3 and isinstance(loss, losses.SameClassDistillation):
         pytest.skip("one label per example")
@@ -103,9 +103,9 @@ def test_value_equals_a_walk_through_the_batch(make, shape):
     assert (values[[3, 6, 7]] == 0).all()  # alone in its class, or of none
 
 
-@WITH_PARTNERS
+@WITH_PAIRS
 def test_gradient_equals_finite_differences(make):
-    """A partner that is pulled along although it is the target is another method."""
+    """A target that is pulled along is another method."""
     loss, logits = make(), logits_of(1)
     scale = np.random.default_rng(2).normal(size=BATCH)
 
@@ -126,7 +126,7 @@ def test_gradient_equals_finite_differences(make):
     np.testing.assert_allclose(gradient, wanted, rtol=1e-3, atol=1e-3)
 
 
-@WITH_PARTNERS
+@WITH_PAIRS
 @pytest.mark.parametrize("how", ["sample_weight", "student_mask"])
 def test_left_out_equals_not_in_the_batch(make, how):
     """Padding rows must not become the target of a real example."""
@@ -146,7 +146,7 @@ def test_left_out_equals_not_in_the_batch(make, how):
     )
 
 
-@WITH_PARTNERS
+@WITH_PAIRS
 def test_batch_of_one_gives_nothing(make):
     """The last batch of an epoch may hold one example, and must not divide by zero."""
 
@@ -158,7 +158,7 @@ def test_batch_of_one_gives_nothing(make):
     assert (gradient == 0).all()
 
 
-@WITH_PARTNERS
+@WITH_PAIRS
 def test_survives_large_float16_logits(make):
     """One large logit in half precision must not end a training run with NaN."""
     logits = (1e4 * np.sign(logits_of())).astype("float16")
@@ -197,9 +197,9 @@ def test_labels_that_name_no_class_are_no_class():
 def test_ids_that_are_no_int32_are_refused(wrong, make):
     """As int32, 5 and 2³² + 5 would be two views of one example."""
     ids = np.array([5, wrong, *range(6)])
-    step = keras_kd.StepContext(x={"sample_id": ids}, checks=True)
+    step = keras_kd.StepContext(x={"sample_id": ids})
     with pytest.raises(ValueError, match="`sample_ids` must be the key of integers"):
-        call(make(), logits_of(), step)
+        make().check_batch(step)
 
 
 @pytest.mark.skipif(
@@ -222,13 +222,13 @@ def test_two_views_without_stop_gradient_are_r_drop():
     assert mean == pytest.approx(wanted, rel=1e-5)
 
 
-def test_partners_go_round_and_skip_those_left_out():
-    """A partner for each: in a class of three the third teaches the second."""
+def test_pairs_go_round_and_skip_those_left_out():
+    """A pair for each: in a class of three the third teaches the second."""
     keys = ops.convert_to_tensor([3, 3, 3, 1])
-    index, has = partner_indices(keys)
+    index, has = pair_indices(keys)
     assert array(index).tolist() == [1, 2, 0, 3]
     assert array(has).tolist() == [True, True, True, False]
-    index, has = partner_indices(keys, ops.convert_to_tensor([1.0, 0.0, 1.0, 1.0]))
+    index, has = pair_indices(keys, ops.convert_to_tensor([1.0, 0.0, 1.0, 1.0]))
     assert array(index).tolist() == [2, 1, 0, 3]
     assert array(has).tolist() == [True, False, True, False]
 
@@ -283,12 +283,12 @@ def test_last_batch_of_another_size():
     values = array(call(loss, new, step_of(np.arange(BATCH))))
     wanted = [kl(small[i], new[i], 2.0) if i < 3 else 0.0 for i in range(BATCH)]
     np.testing.assert_allclose(values, wanted, rtol=2e-5, atol=1e-6)
-    memory = LastAnswers(2, (CLASSES,))
+    memory = LastOutputs(2, (CLASSES,))
     memory.build()
     tensors = [ops.convert_to_tensor(v) for v in (KEYS[:5], old[:5], np.ones(5))]
     memory.update(*tensors)  # more than there is room for: the last ones stay
     assert array(memory.ids).tolist() == KEYS[3:5].tolist()
-    np.testing.assert_allclose(array(memory.answers), old[3:5], rtol=1e-6)
+    np.testing.assert_allclose(array(memory.outputs), old[3:5], rtol=1e-6)
 
 
 def test_last_batch_stores_no_example_that_is_left_out():
@@ -456,10 +456,10 @@ def test_batches_in_any_order_are_never_wrong():
 
 
 @pytest.mark.parametrize("name", ["same_class", "views"])
-def test_a_batch_without_any_partner_is_told(name):
+def test_a_batch_without_any_pair_is_told(name):
     """A loss that is 0 for ever looks like a perfect student."""
     loss, x = FITS[name][0](), digits()[0]
-    with pytest.warns(UserWarning, match=r"No example .* has a partner.*keras_kd.data"):
+    with pytest.warns(UserWarning, match=r"No example .* has a pair.*keras_kd.data"):
         distiller_for(loss).fit(
             {"x": x[:10], "sample_id": np.arange(10)}, np.arange(10), verbose=0
         )

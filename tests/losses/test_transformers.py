@@ -8,10 +8,10 @@ from keras import layers
 import keras_kd
 from keras_kd.losses import (
     AttentionRelationDistillation,
+    DistilBertDistillation,
+    HiddenStateDistillation,
     MarginDistillation,
-    distilbert,
-    hidden_states,
-    tinybert,
+    TinyBertDistillation,
 )
 
 # A loss on an inner layer leaves what is above it without a gradient.
@@ -43,7 +43,7 @@ def pair():
     return encoder(12, 3, 4, "teacher"), encoder(8, 2, 2, "student")
 
 
-def falls_by_half(distiller, x, y=None, *, epochs=30, minimum=0.0):
+def check_falls_by_half(distiller, x, y=None, *, epochs=30, minimum=0.0):
     """Fit with a loss alone; its excess over the minimum must halve."""
     distiller.compile(keras.optimizers.Adam(0.01), loss=None)
     history = distiller.fit(x, y, batch_size=16, epochs=epochs, verbose=0).history
@@ -56,7 +56,7 @@ def test_minilm_trains_across_widths_and_heads(pair, layer):
     given = student.get_layer("attention_1") if layer == "object" else layer
     loss = AttentionRelationDistillation(None, given, relation_heads=4)
     distiller = keras_kd.Distiller(teacher, student, loss, student_loss_weight=0.0)
-    falls_by_half(distiller, tokens())
+    check_falls_by_half(distiller, tokens())
     again = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(loss)
     )
@@ -91,7 +91,7 @@ def test_padding_leaves_no_trace_in_minilm():
     [
         ({"relation_heads": 0}, "`relation_heads` must be None or a positive integer"),
         ({"relation_heads": 5}, "(?s)must divide the width.*=5 for widths \\(12, 8\\)"),
-        ({"teacher_layer": "head"}, "(?s)no layer 'head/query'|'query'"),
+        ({"teacher_layer": "head"}, "'head' of type Dense, without query"),
         ({"student_layer": "layer_1"}, "query"),
     ],
 )
@@ -122,26 +122,68 @@ def test_models_without_attention_are_refused():
         keras_kd.Distiller(plain("t"), plain("s"), AttentionRelationDistillation())
 
 
-def test_tinybert_and_distilbert_train(pair):
-    teacher, student = pair
-    layers_of = [f"layer_{place}" for place in range(4)]
-    first = keras_kd.Distiller(
-        teacher,
-        student,
-        **tinybert(layers_of, layers_of[:2], embeddings=("embedding", "embedding")),
+LAYERS = [f"layer_{index}" for index in range(4)]
+
+
+def test_tinybert_trains_across_widths_and_depths(pair):
+    """Its projectors, in parts of a part, must train with the student and be saved."""
+    loss = TinyBertDistillation(
+        LAYERS, LAYERS[:2], embeddings=("embedding", "embedding")
     )
-    falls_by_half(first, tokens())
+    distiller = keras_kd.Distiller(*pair, loss, student_loss_weight=0.0)
+    check_falls_by_half(distiller, tokens())
+    assert len(loss.layers) == 3  # two states and the embeddings, 8 to 12 wide
+    kernels = {id(layer.kernel) for layer in loss.layers}
+    assert kernels <= {id(v) for v in distiller.trainable_variables}
+
+
+def test_distilbert_trains(pair):
     small = encoder(12, 3, 2, "small")
-    second = keras_kd.Distiller(teacher, small, **distilbert("layer_3", "layer_1"))
-    assert second.student_loss_weight == 1.0
-    falls_by_half(second, tokens(), minimum=-1.0)
+    loss = DistilBertDistillation("layer_3", "layer_1")
+    distiller = keras_kd.Distiller(pair[0], small, loss, student_loss_weight=0.0)
+    check_falls_by_half(distiller, tokens())
+
+
+@pytest.mark.parametrize(
+    "make, match",
+    [
+        (lambda: HiddenStateDistillation(["a"], ["x", "y"]), "2 of the student, 1 of"),
+        (lambda: HiddenStateDistillation(["a"], []), "at least one layer"),
+        (
+            lambda: HiddenStateDistillation(["a"], ["x"], projector=layers.Dense(3)),
+            "`projector` must be 'auto' or None",
+        ),
+        (
+            lambda: TinyBertDistillation(["a"], ["x"], embeddings="e"),
+            "`embeddings` must be None or a pair",
+        ),
+        (
+            lambda: TinyBertDistillation(["a"], ["x"], attention=[["a"]]),
+            "`attention` must be None or a pair",
+        ),
+        (
+            lambda: DistilBertDistillation("a", "x", output=(0, 1, 2)),
+            "`output` must be None, a name or index, or a pair",
+        ),
+    ],
+)
+def test_malformed_layers_of_transformers_say_what_to_do(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()
+
+
+def test_distilbert_names_what_fits_another_width(pair):
+    """The method has no projector; without a word, the first batch would crash."""
+    loss = DistilBertDistillation("layer_3", "layer_1")
+    distiller = keras_kd.Distiller(*pair, loss)
+    distiller.compile("sgd", None)
+    with pytest.raises(ValueError, match="(?s)one width.*12.*8.*TinyBertDistillation"):
+        distiller.fit(tokens(), verbose=0)
 
 
 def test_hidden_states_are_spread_over_the_teacher():
-    losses = hidden_states(list("abcdef"), ["x", "y"])
-    assert [loss.teacher_layer_name for loss in losses] == ["c", "f"]
-    with pytest.raises(ValueError, match="(?s)`student_layers`.*2 of the student, 1"):
-        hidden_states(["a"], ["x", "y"])
+    loss = HiddenStateDistillation(list("abcdef"), ["x", "y"])
+    assert [tap.layer for tap in loss.teacher_signals()] == ["c", "f"]
 
 
 def test_margins_train_a_ranker():
@@ -152,6 +194,6 @@ def test_margins_train_a_ranker():
     student = keras.Sequential([keras.Input((8,)), layers.Dense(3)])
     loss = MarginDistillation()
     distiller = keras_kd.Distiller(teacher, student, loss, student_loss_weight=0.0)
-    falls_by_half(distiller, x)
+    check_falls_by_half(distiller, x)
     with pytest.raises(ValueError, match="(?s)at least 2 classes.*relevant document"):
         loss.build(keras.KerasTensor((None, 1)), keras.KerasTensor((None, 1)))

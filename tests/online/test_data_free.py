@@ -8,7 +8,7 @@ import keras_kd
 from keras_kd.engine.reduction import reduce_loss
 from keras_kd.losses import DataFreeDistillation
 from keras_kd.optimizers import PerPart
-from keras_kd.teachers import DataFreeStudent
+from keras_kd.students import DataFreeStudent
 from tests.gradients import value_and_gradient
 from tests.training.helpers import (
     assert_same,

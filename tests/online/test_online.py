@@ -6,7 +6,7 @@ import pytest
 
 import keras_kd
 from keras_kd import losses
-from keras_kd.teachers import BranchedStudent, PeerGroup
+from keras_kd.students import BranchedStudent, PeerGroup
 from tests.gradients import value_and_gradient
 from tests.training.helpers import (
     CROSSENTROPY,

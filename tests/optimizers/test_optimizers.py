@@ -20,7 +20,7 @@ from tests.training.helpers import (
 
 
 def peers(optimizer, first=None, second=None, **kwargs):
-    group = keras_kd.teachers.PeerGroup(
+    group = keras_kd.students.PeerGroup(
         [first or classifier(4), second or classifier(6)]
     )
     distiller = keras_kd.Distiller(

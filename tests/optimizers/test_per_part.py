@@ -25,7 +25,7 @@ SGD = keras.optimizers.SGD
 
 
 def peers(first, second):
-    group = keras_kd.teachers.PeerGroup([classifier(4), classifier(6)])
+    group = keras_kd.students.PeerGroup([classifier(4), classifier(6)])
     distiller = keras_kd.Distiller(
         None,
         group,

@@ -218,7 +218,7 @@ def test_errors_are_value_errors(module):
     wrong = [
         ("not a model", student, loss),
         (teacher, "not a model", loss),
-        (teacher, student, None),
+        (teacher, student, []),
         (teacher, student, [loss], [1.0, 2.0]),
         (teacher, student, loss, None, 1.5),
         (teacher, student, loss, None, -0.1),

@@ -13,7 +13,7 @@ from keras import layers
 from keras.optimizers import schedules
 
 import keras_kd
-from keras_kd import data, losses, optimizers, teachers
+from keras_kd import data, losses, optimizers, students, teachers
 
 CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 ROWS, BATCH = 24, 8
@@ -138,7 +138,7 @@ def _peers(loss: Callable[[], Any], optimizer: Callable[[], Any] = lambda: None)
     return Row(
         lambda: compiled(
             None,
-            teachers.PeerGroup([network(8), network(6)]),
+            students.PeerGroup([network(8), network(6)]),
             loss(),
             optimizer(),
         )
@@ -146,7 +146,7 @@ def _peers(loss: Callable[[], Any], optimizer: Callable[[], Any] = lambda: None)
 
 
 def _gated() -> keras_kd.Distiller:
-    branched = teachers.BranchedStudent.of(network(), "low", 3)
+    branched = students.BranchedStudent.of(network(), "low", 3)
     return compiled(None, branched, losses.GatedEnsembleDistillation("trunk"))
 
 
@@ -166,7 +166,7 @@ def _data_free() -> keras_kd.Distiller:
     generator.add(layers.Dense(6))
     return compiled(
         None,
-        teachers.DataFreeStudent(generator, network(10), network()),
+        students.DataFreeStudent(generator, network(10), network()),
         losses.DataFreeDistillation(layer_name="teacher/high"),
         _an_optimizer_each("generator", "student"),
         task=None,
@@ -222,9 +222,7 @@ REGIMES: dict[str, Row] = {
         )
     ),
     "moving_average": Row(_moving_average),
-    "earlier_self": Row(
-        _earlier_self, callbacks=lambda distiller: [keras_kd.callbacks.RefreshTeacher()]
-    ),
+    "earlier_self": Row(_earlier_self),
     "own_exits": _own(lambda: losses.ExitDistillation(["low", "high"])),
     "virtual_teacher": _own(losses.VirtualTeacherDistillation),
     "last_batch": _own(

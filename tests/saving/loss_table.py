@@ -233,6 +233,29 @@ LOSSES = {
     "virtual_teacher": lambda: losses.VirtualTeacherDistillation(
         correct_probability=0.9, temperature=2.0, output="digit", name="mine"
     ),
+    "hidden_states": lambda: losses.HiddenStateDistillation(
+        teacher_layer_names=["a", keras_kd.Tap("b", call=1), "c"],
+        student_layer_names=["x", keras_kd.Tap("y", call=-1)],
+        loss="mae",
+        projector=None,
+        name="mine",
+    ),
+    "tinybert": lambda: losses.TinyBertDistillation(
+        teacher_layer_names=["a", keras_kd.Tap("b", call=1), "c"],
+        student_layer_names=["x", "y"],
+        embeddings=("embedding", keras_kd.Tap("tokens", call=0)),
+        attention=(["a/attention"], [keras_kd.Tap("x/attention", call=0)]),
+        name="mine",
+    ),
+    "distilbert": lambda: losses.DistilBertDistillation(
+        "layer_11",
+        keras_kd.Tap("layer_5", call=-1),
+        temperature=schedules.ExponentialDecay(4.0, 100, 0.5),
+        logits_weight=1.0,
+        cosine_weight=2.0,
+        output=("tokens", 0),
+        name="mine",
+    ),
     "attention_relations": lambda: losses.AttentionRelationDistillation(
         teacher_layer="layer_11",
         student_layer=keras_kd.Tap("layer_5", call=-1),

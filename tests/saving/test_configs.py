@@ -69,6 +69,28 @@ def test_every_public_loss_is_in_the_table():
     assert public - {keras_kd.DistillationLoss} == covered
 
 
+@keras.saving.register_keras_serializable(package="tests_saving")
+class Scaled(keras_kd.DistillationLoss):
+    """A user's loss around another one, without a config of its own."""
+
+    temperature = keras_kd.Hyperparameter(above=0)
+
+    def __init__(self, inner, factors=(1.0, 2.0), temperature=1.0, *, name=None):
+        super().__init__(name=name)
+        self.inner, self.factors, self.temperature = inner, factors, temperature
+
+
+def test_a_loss_of_ones_own_needs_no_config():
+    """Who forgets one argument in `get_config` would load another loss."""
+    decay = schedules.ExponentialDecay(4.0, 100, 0.5)
+    loss = Scaled(LOSSES["logits"](), (3.0, 4.0), decay, name="mine")
+    back = again(loss)
+    assert_same_config(loss, back)
+    assert_same_config(loss.inner, back.inner)
+    assert (back.name, list(back.factors)) == ("mine", [3.0, 4.0])
+    assert back.temperature.get_config() == decay.get_config()
+
+
 def kinds():
     """List the classes that can be made without any argument."""
     made = {type(make()) for make in LOSSES.values()}
@@ -228,8 +250,13 @@ def test_layer_objects_inside_of_blocks(tmp_path):
 
 def test_lambda_is_refused_at_loading(tmp_path):
     """An error must come, as Keras cannot find it again, and no other function."""
-    distiller = runs.make_distiller()
-    distiller.student_inputs = lambda x: 0.25 * x
+    given = runs.make_distiller()
+    distiller = keras_kd.Distiller(
+        given.teacher,
+        given.student,
+        keras_kd.LogitsDistillation(),
+        student_inputs=lambda x: 0.25 * x,
+    )
     with pytest.warns(UserWarning, match="lambda"):
         distiller.save(tmp_path / "distiller.keras")
     with pytest.raises(ValueError, match="lambda"):
@@ -247,6 +274,6 @@ def test_assigned_values_are_saved(tmp_path):
     assert loaded.student_loss_weight == 0.125
     assert loaded.distillation_loss_weights[1] == 7.0
     assert loaded.distillation_losses[0].temperature == 9.0
-    values = {name: v for (_, name), v in loaded.bank.values(0).items()}
+    values = {name: v for (_, name), v in loaded._engine.values.at(0).items()}
     assert float(values["temperature"]) == 9.0
     assert float(values["student_loss_weight"]) == 0.125

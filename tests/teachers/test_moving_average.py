@@ -175,17 +175,16 @@ def test_the_earlier_self_is_the_student_of_the_last_epoch():
     """An earlier self that follows too early or too late is another method."""
     x, y = data()
     student = normalized()
-    teacher = keras_kd.teachers.EarlierSelf(student)
+    teacher = keras_kd.teachers.EarlierSelf(student, every=2)
     start = values_of(student.weights)
     distiller = keras_kd.Distiller(teacher, student, keras_kd.LogitsDistillation(1.0))
     compiled(distiller, 0.5)
     seen = Weights()
-    callbacks = [seen, keras_kd.callbacks.RefreshTeacher(every=2)]
-    fit_steps(distiller, x, y, steps=5, callbacks=callbacks)
+    fit_steps(distiller, x, y, steps=5, callbacks=[seen])
     assert_same(seen.teacher[0], start)
-    assert_same(seen.teacher[1], start)  # before the refresh of that epoch's end
+    assert_same(seen.teacher[1], seen.student[1])
     assert_same(seen.teacher[2], seen.student[1])
-    assert_same(seen.teacher[3], seen.student[1])
+    assert_same(seen.teacher[3], seen.student[3])
     assert_same(seen.teacher[4], seen.student[3])
 
 
@@ -194,7 +193,7 @@ def test_the_refreshed_teacher_answers_in_the_compiled_step():
     x, y = data()
     student = classifier()
     distiller = keras_kd.Distiller(
-        keras_kd.teachers.EarlierSelf(student),
+        keras_kd.teachers.EarlierSelf(student, every=9),
         student,
         keras_kd.LogitsDistillation(1.0),
         evaluate_distillation=True,
@@ -218,12 +217,11 @@ def test_an_earlier_self_is_saved_in_the_middle_of_a_run(tmp_path):
         keras_kd.LogitsDistillation(1.0),
     )
     compiled(distiller, 0.5)
-    refresh = [keras_kd.callbacks.RefreshTeacher()]
-    fit_steps(distiller, x, y, steps=2, callbacks=refresh, shuffle=False)
+    fit_steps(distiller, x, y, steps=2, shuffle=False)
     distiller.save(tmp_path / "d.keras")
     loaded = keras.saving.load_model(tmp_path / "d.keras")
     for each in (distiller, loaded):
-        fit_steps(each, x, y, steps=2, callbacks=refresh, shuffle=False)
+        fit_steps(each, x, y, steps=2, shuffle=False)
     assert_same(values_of(loaded.student.weights), values_of(distiller.student.weights))
 
 
@@ -237,13 +235,7 @@ def test_malformed():
     with pytest.raises(ValueError, match="`student` must be a keras.Model"):
         keras_kd.teachers.EarlierSelf(keras.layers.Dense(3))
     with pytest.raises(ValueError, match="`every` must be a positive"):
-        keras_kd.callbacks.RefreshTeacher(0)
-    x, y = data()
-    other = compiled(
-        keras_kd.Distiller(classifier(), classifier(), keras_kd.LogitsDistillation())
-    )
-    with pytest.raises(ValueError, match="RefreshTeacher needs a Distiller"):
-        fit_steps(other, x, y, callbacks=[keras_kd.callbacks.RefreshTeacher()])
+        keras_kd.teachers.EarlierSelf(classifier(), every=0)
 
 
 class NoConfig(keras.Model):

@@ -84,7 +84,7 @@ def test_steps_that_overflow_move_nothing(eager):
 
 def test_parts_that_accumulate_differently():
     """What follows two peers moves whenever one of them does."""
-    peers = keras_kd.teachers.PeerGroup([classifier(4), classifier(6)])
+    peers = keras_kd.students.PeerGroup([classifier(4), classifier(6)])
     distiller = keras_kd.Distiller(
         MovingAverage(peers, 0.5),
         peers,
@@ -165,9 +165,9 @@ class Stop(keras.callbacks.Callback):
             raise Stopped
 
 
-@pytest.mark.parametrize("backup_first", [False, True])
+@pytest.mark.parametrize("as_list", [False, True])
 @pytest.mark.parametrize("every", [1, 2])
-def test_a_run_goes_on_with_the_earlier_self(tmp_path, backup_first, every):
+def test_a_run_goes_on_with_the_earlier_self(tmp_path, as_list, every):
     """Saved before the refresh, the teacher would be that of one epoch more ago."""
     start = classifier().get_weights()
 
@@ -175,17 +175,15 @@ def test_a_run_goes_on_with_the_earlier_self(tmp_path, backup_first, every):
         student = classifier()
         student.set_weights(start)
         distiller = keras_kd.Distiller(
-            EarlierSelf(student), student, keras_kd.LogitsDistillation(1.0)
+            EarlierSelf(student, every), student, keras_kd.LogitsDistillation(1.0)
         )
         compiled(distiller, 0.5)
-        both = [
-            keras_kd.callbacks.RefreshTeacher(every),
-            keras.callbacks.BackupAndRestore(tmp_path / folder),
-        ]
-        both = both[::-1] if backup_first else both
-        fit_steps(
-            distiller, X, Y, steps=6, shuffle=False, callbacks=[*both, *callbacks]
-        )
+        given = [keras.callbacks.BackupAndRestore(tmp_path / folder), *callbacks]
+        if as_list:
+            given = keras.callbacks.CallbackList(
+                given, add_history=True, epochs=6, steps=1, model=distiller
+            )
+        fit_steps(distiller, X, Y, steps=6, shuffle=False, callbacks=given)
         return distiller
 
     whole = run("whole")
@@ -225,7 +223,7 @@ def test_of_another_student(kind):
     shorter = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
     teacher = kind(classifier(5))
     with pytest.raises(ValueError, match="with 4 weights, and the student.* with 2"):
-        teacher.check_student(shorter)
+        teacher.bind(shorter)
 
 
 @pytest.mark.parametrize("policy", ["float16", "bfloat16"])

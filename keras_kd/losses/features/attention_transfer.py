@@ -9,6 +9,7 @@ from keras import ops
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.base import FeatureComparison
 from keras_kd.losses.features.shapes import channels_last, same_spatial_size
+from keras_kd.losses.registry import Method
 from keras_kd.ops.attention_maps import spatial_attention
 
 
@@ -28,7 +29,7 @@ class AttentionTransfer(FeatureComparison):
         name: The name in the logs. Defaults to "attention_transfer".
 
     Raises:
-        ValueError: An argument is none of these, or a feature is no image.
+        ValueError: If `power` is not positive, or a feature is not an image.
 
     Example:
     >>> loss = AttentionTransfer("block_3", "block_2")
@@ -78,5 +79,15 @@ class AttentionTransfer(FeatureComparison):
         )
         return ops.mean(ops.square(gap), axis=-1)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "power": self.power}
+
+METHODS = (
+    Method(
+        "at",
+        AttentionTransfer,
+        paper="Zagoruyko and Komodakis, 2017, arXiv:1612.03928",
+        signals="feature",
+        weight=1000.0,
+        student_loss_weight=1.0,
+        when="Convnets of very different widths.",
+    ),
+)

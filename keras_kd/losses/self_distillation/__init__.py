@@ -1,12 +1,16 @@
 """Losses of a student that learns without another model."""
 
-from keras_kd.losses.self_distillation.exits import ExitDistillation
-from keras_kd.losses.self_distillation.last_batch import LastBatchDistillation
-from keras_kd.losses.self_distillation.partners import (
+from keras_kd.losses.self_distillation.exit_distillation import ExitDistillation
+from keras_kd.losses.self_distillation.last_batch_distillation import (
+    LastBatchDistillation,
+)
+from keras_kd.losses.self_distillation.same_class_distillation import (
     SameClassDistillation,
+)
+from keras_kd.losses.self_distillation.view_agreement_distillation import (
     ViewAgreementDistillation,
 )
-from keras_kd.losses.self_distillation.virtual_teacher import (
+from keras_kd.losses.self_distillation.virtual_teacher_distillation import (
     VirtualTeacherDistillation,
 )
 

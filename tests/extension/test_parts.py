@@ -1,0 +1,149 @@
+"""A user's own teacher, student, optimizer and losses do all that ours do."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_kd
+from tests.extension import parts
+from tests.extension.parts import Around, Pair, StoredRows, SureOnly, TaskFirst
+from tests.training.helpers import log_softmax
+
+CE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+SCHEDULE = keras.optimizers.schedules.PolynomialDecay(4.0, 6, 1.0)
+
+
+def stored():
+    """Rows of a table teach, found by the numbers of the examples."""
+    x, y, table = parts.data()
+    distiller = keras_kd.Distiller(
+        StoredRows(table),
+        parts.network(1),
+        [keras_kd.LogitsDistillation(2.0), SureOnly()],
+        sample_ids="id",
+        student_inputs=parts.features,
+    )
+    distiller.compile(keras.optimizers.Adam(0.01), CE)
+    return distiller, x, y
+
+
+def two():
+    """Two models are one student, trained by an optimizer that wants two gradients."""
+    x, y, _ = parts.data()
+    loss = keras_kd.LogitsDistillation(2.0, output=(None, "left"))
+    distiller = keras_kd.Distiller(
+        parts.network(0), Pair(parts.network(1), parts.network(2)), loss
+    )
+    distiller.compile(TaskFirst(0.1), {"left": CE, "right": CE})
+    return distiller, x["x"], y
+
+
+def composed():
+    """A temperature follows its schedule three losses deep, beside learned factors."""
+    x, y, _ = parts.data()
+    loss = Around(Around(keras_kd.LogitsDistillation(SCHEDULE)), name="outer")
+    distiller = keras_kd.Distiller(parts.network(0), parts.network(1), loss)
+    distiller.compile(keras.optimizers.Adam(0.01), CE)
+    return distiller, x["x"], y
+
+
+CASES = {"stored": stored, "two": two, "composed": composed}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_saved_in_the_middle_a_run_resumes_bit_for_bit(case, tmp_path):
+    """A part that loses a number in a file makes every later epoch another one."""
+    runs = []
+    for resumed in (False, True):
+        keras.utils.set_random_seed(0)
+        distiller, x, y = CASES[case]()
+        distiller.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        if resumed:
+            distiller.save(tmp_path / "run.keras")
+            distiller = keras.saving.load_model(tmp_path / "run.keras")
+        history = distiller.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        runs.append((history.history, distiller.get_weights()))
+    (one, weights), (other, loaded) = runs
+    assert one == other
+    for left, right in zip(weights, loaded, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("how", ["fit", "evaluate", "train_on_batch", "dataset"])
+def test_rows_reach_the_examples_that_they_belong_to(how):
+    """Rows of other examples would teach the student something else, silently."""
+    distiller, x, y = stored()
+    table, student = distiller.teacher.table, distiller.student
+    logits = ops.convert_to_numpy(student(x["x"]))
+    gap = np.square(table[x["id"]] - logits).mean(-1)
+    spread = table[x["id"]].max(-1) - table[x["id"]].min(-1)
+    wanted = gap[spread > 1.0].mean()
+    distiller.compile("sgd", CE)
+    distiller.optimizer.learning_rate = 0.0
+    if how == "train_on_batch":
+        logs = distiller.train_on_batch(x, y, return_dict=True)
+    elif how == "evaluate":
+        logs = distiller.evaluate(x, y, batch_size=16, verbose=0, return_dict=True)
+    else:
+        given = (x, y)
+        if how == "dataset":
+            given = (Batches(x, y),)
+        history = distiller.fit(*given, batch_size=16, verbose=0, shuffle=False)
+        logs = {name: values[-1] for name, values in history.history.items()}
+    assert float(logs["sure_only"]) == pytest.approx(wanted, rel=1e-5)
+
+
+class Batches(keras.utils.PyDataset):
+    """One batch of the data, as a user's own data set."""
+
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.x, self.y
+
+
+def test_a_temperature_three_levels_deep_follows_its_schedule():
+    """Frozen into the compiled step, it would stay what it was in the first."""
+    distiller, x, y = composed()
+    inner = distiller.distillation_losses[0].inner.inner
+    logs = distiller.fit(x, y, batch_size=4, epochs=3, verbose=0, shuffle=False).history
+    inner.temperature = 1.0
+    fixed = distiller.evaluate(x, y, verbose=0, return_dict=True)["outer"]
+    factors = [
+        float(np.squeeze(ops.convert_to_numpy(part.factor.kernel)))
+        for part in (distiller.distillation_losses[0],)
+        for part in (part, part.inner)
+    ]
+    teacher, student = (
+        ops.convert_to_numpy(model(x))
+        for model in (distiller.teacher, distiller.student)
+    )
+    log_p, log_q = map(log_softmax, (teacher, student))
+    wanted = np.prod(factors) * (np.exp(log_p) * (log_p - log_q)).sum(-1).mean()
+    assert fixed == pytest.approx(wanted, rel=1e-4)
+    assert len(set(logs["outer"])) == 3
+
+
+def test_two_gradients_are_handed_over():
+    """Without the task's gradient apart, half of it would be lost in silence."""
+    distiller, x, y = two()
+    plain, _, _ = two()
+    plain.compile(keras.optimizers.SGD(0.1), dict.fromkeys(("left", "right"), CE))
+    start = distiller.student.right.get_weights()
+    for model in (distiller, plain):
+        model.fit(x, y, batch_size=16, verbose=0)
+    # No loss but the task reaches the model on the right: both are plain descent.
+    for old, one, other in zip(
+        start,
+        distiller.student.right.get_weights(),
+        plain.student.right.get_weights(),
+        strict=True,
+    ):
+        assert np.abs(one - old).max() > 0
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
