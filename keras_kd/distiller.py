@@ -9,16 +9,18 @@ import keras
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.engine import saving
-from keras_kd.engine.between_epochs import TeacherBetweenEpochs
-from keras_kd.engine.engine import Engine
-from keras_kd.engine.first_batch import check_first_batch, check_inputs
-from keras_kd.engine.fit_data import (
+from keras_kd.data.check_inputs import check_inputs
+from keras_kd.data.fit_arguments import (
     fit_arguments,
     with_first_batch,
     with_weights_placed,
 )
-from keras_kd.engine.inputs import Inputs, task_counts
+from keras_kd.data.inputs import Inputs
+from keras_kd.data.task_labels import task_counts
+from keras_kd.engine import saving
+from keras_kd.engine.between_epochs import TeacherBetweenEpochs
+from keras_kd.engine.engine import Engine
+from keras_kd.engine.first_batch import check_first_batch
 from keras_kd.engine.objective import Objective, batch_size
 from keras_kd.engine.step import (
     Step,

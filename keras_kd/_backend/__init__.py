@@ -32,6 +32,7 @@ from keras_kd._backend.keras_internals import (
     penalties,
     reads_labels,
     supports_jit,
+    symbolic_calls,
 )
 
 BACKEND = keras.config.backend()
@@ -117,4 +118,5 @@ __all__ = [
     "shapes_of",
     "sum_over_replicas",
     "supports_jit",
+    "symbolic_calls",
 ]

@@ -12,8 +12,9 @@ import keras
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.losses.base import DistillationLoss, requests_in, values_and_valid
+from keras_kd.losses.base import DistillationLoss, requests_in
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.values import values_and_valid
 from keras_kd.signals.output import select_output
 
 

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_kd import hyperparameters
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.values import mean_of_valid, values_and_valid
 from keras_kd.signals.base import Signal
 from keras_kd.signals.output import Output
 from keras_kd.signals.tap import as_signal
@@ -274,44 +275,6 @@ class DistillationLoss:
                 for key, value in config.items()
             }
         )
-
-
-def values_and_valid(given: Any) -> tuple[list[Any], list[Any]]:
-    """Return the values that a loss's `call` gave, and for each which are valid.
-
-    Args:
-        given: Values, or `(values, valid)`.
-
-    Returns:
-        Two flat lists of one length; None for "all are valid".
-    """
-    values, valid = given, None
-    if isinstance(given, tuple) and len(given) == 2:
-        marks = [mark for mark in keras.tree.flatten(given[1]) if mark is not None]
-        if marks and all(_is_boolean(mark) for mark in marks):
-            values, valid = given
-    flat = keras.tree.flatten(values)
-    if valid is None:
-        return flat, [None] * len(flat)
-    flat_valid = keras.tree.flatten(valid)
-    if len(flat_valid) != len(flat):
-        raise ValueError(
-            "`call` must return `(values, valid)` of one structure. Received: "
-            f"{len(flat)} tensors of values and {len(flat_valid)} of valid."
-        )
-    return flat, flat_valid
-
-
-def mean_of_valid(values: Any, valid: Any) -> Any:
-    """Return the mean of the values that are valid, 0 where none is."""
-    counts = ops.cast(ops.broadcast_to(valid, ops.shape(values)), "float32")
-    kept = ops.where(counts > 0.0, ops.cast(values, "float32"), 0.0)
-    return ops.divide_no_nan(ops.sum(kept), ops.sum(counts))
-
-
-def _is_boolean(value: Any) -> bool:
-    dtype = getattr(value, "dtype", None)
-    return dtype is not None and keras.backend.standardize_dtype(dtype) == "bool"
 
 
 def requests_in(signals: Any) -> list[Any]:

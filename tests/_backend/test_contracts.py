@@ -89,6 +89,18 @@ def test_attention_is_noted_where_a_layer_attends():
     assert not _backend.has_attention_method(keras.layers.ReLU())
 
 
+def test_calls_in_graphs_are_counted():
+    """By their number a saved model finds the call of a layer that it shares."""
+    shared = keras.layers.Dense(2)
+    assert _backend.symbolic_calls(shared) == 0
+    for count in (1, 2):
+        inputs = keras.Input((2,))
+        keras.Model(inputs, shared(inputs))
+        assert _backend.symbolic_calls(shared) == count
+    shared(np.zeros((1, 2)))
+    assert _backend.symbolic_calls(shared) == 2
+
+
 def test_no_gradient_reaches_what_was_computed_outside():
     """A gradient into the teacher would cost time and memory, and train it."""
     weight = ops.convert_to_tensor([2.0])

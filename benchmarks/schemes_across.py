@@ -1,4 +1,4 @@
-"""Regimes across modalities, tasks and domains: emoji, their names, two vendors."""
+"""Training schemes across modalities, tasks, domains: emoji, names, two vendors."""
 
 import functools
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy as np
 import keras_kd
 from benchmarks.emoji import emoji, emoji_entries
 from benchmarks.methods import STUDENT_WIDTHS, TEACHER_WIDTHS, convnet, train
-from benchmarks.regimes_setup import Regime, Setup, image
+from benchmarks.schemes_setup import Scheme, Setup, image
 from benchmarks.tasks import TASKS
 
 WORDS = 600
@@ -218,27 +218,27 @@ def other_task(loss: Callable[..., Any]) -> Any:
     return run
 
 
-REGIMES = (
-    Regime("pictures_alone", "across", 1, pictures_alone, reference=True),
-    Regime("kd_by_pictures", "across", 1, taught_by_pictures, reference=True),
-    Regime(
+SCHEMES = (
+    Scheme("pictures_alone", "across", 1, pictures_alone, reference=True),
+    Scheme("kd_by_pictures", "across", 1, taught_by_pictures, reference=True),
+    Scheme(
         "pictures_by_words", "across", 1, taught_by_words, "pictures_alone",
         "kd_by_pictures",
         note="modalities: a student of pictures, a teacher of the emoji's names; all "
         "saw the same 1,000 emoji",
     ),
-    Regime("words_alone", "across", 1, readers_alone, reference=True),
-    Regime(
+    Scheme("words_alone", "across", 1, readers_alone, reference=True),
+    Scheme(
         "words_by_pictures", "across", 1, words_by_pictures, "words_alone", None,
         note="modalities, the other way round",
     ),
-    Regime("vendor_unseen", "across", 1, other_vendor, reference=True),
-    Regime(
+    Scheme("vendor_unseen", "across", 1, other_vendor, reference=True),
+    Scheme(
         "vendor_unlabelled", "across", 2, unlabelled_vendor, "vendor_unseen", None,
         note="domains: Twitter's pictures without labels, the teacher sees Google's of "
         "the same emoji; alone is that teacher itself",
     ),
-    Regime(
+    Scheme(
         "features_of_subgroups", "across", 1,
         other_task(functools.partial(keras_kd.FeatureDistillation, "mse")),
         "pictures_alone", "kd_by_pictures",

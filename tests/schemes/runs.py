@@ -1,6 +1,6 @@
-"""Train a regime from epoch to epoch; as a program, finish what another has saved.
+"""Run a training scheme by epochs; as a program, finish what another has saved.
 
-python -m tests.regimes.runs FOLDER POLICY
+python -m tests.schemes.runs FOLDER POLICY
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tests.regimes.table import REGIMES
+from tests.schemes.table import SCHEMES
 from tests.training.helpers import values_of
 
 EPOCHS, STOP = 4, 2
@@ -31,7 +31,7 @@ class Keep(keras.callbacks.Callback):
 
 def train(name: str, distiller: Any, start: int = 0, *last: Any) -> dict[str, Any]:
     """Train from an epoch to the end, and return the history."""
-    row = REGIMES[name]
+    row = SCHEMES[name]
     return distiller.fit(
         row.data(start),
         initial_epoch=start,
@@ -53,7 +53,7 @@ def state_of(distiller: Any) -> list[np.ndarray]:
 
 
 def main() -> None:
-    """Finish each regime of a folder, and write down what it has become."""
+    """Finish each training scheme of a folder, and write down what it has become."""
     folder, policy = Path(sys.argv[1]), sys.argv[2]
     keras.config.set_dtype_policy(policy)
     for path in sorted(folder.glob("*.keras")):

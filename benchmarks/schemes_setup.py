@@ -1,4 +1,4 @@
-"""What all regimes share: images, teachers, and how a student trains."""
+"""What all training schemes share: images, teachers, and how a student trains."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 @dataclass(frozen=True)
-class Regime:
+class Scheme:
     """A row of the table.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Regimes in which a student learns from itself."""
+"""Training schemes in which a student learns from itself."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 
 import keras_kd
 from benchmarks.methods import BATCH, train
-from benchmarks.regimes_setup import CROSSENTROPY, Regime, Setup, image, kd
+from benchmarks.schemes_setup import CROSSENTROPY, Scheme, Setup, image, kd
 from keras_kd import losses, recipes, teachers
 from keras_kd.data import (
     OverlappingBatches,
@@ -178,28 +178,28 @@ def _views(x: Any, y: Any, seed: int) -> Any:
     return Views(x, y, BATCH, shifted, seed=seed)
 
 
-REGIMES = (
-    Regime(
+SCHEMES = (
+    Scheme(
         "born_again", "oneself", 2, born_again(1.0, 0.5), "alone_x2", "kd_x2",
         note="as published: temperature 1, half of it labels; for all three the first "
         "generation is half of the cost",
     ),
-    Regime(
+    Scheme(
         "born_again_soft", "oneself", 2, born_again(4.0, 0.1), "alone_x2", "kd_x2",
         note="temperature 4, a tenth of it labels; tried when the row above had failed",
     ),
-    Regime(
+    Scheme(
         "born_again_unlabelled", "oneself", 2, born_again(4.0, 0.0), "alone_x2",
         "kd_x2", note="temperature 4, no labels for generation 1; likewise",
     ),
-    Regime(
+    Scheme(
         "own_exits", "oneself", 1,
         own(lambda: losses.ExitDistillation(["stage_0", "stage_1", "stage_2"])),
         note="BYOT",
     ),
-    Regime("moving_average", "oneself", 1, moving_average),
-    Regime("earlier_self", "oneself", 1, earlier_self, note="PS-KD"),
-    Regime(
+    Scheme("moving_average", "oneself", 1, moving_average),
+    Scheme("earlier_self", "oneself", 1, earlier_self, note="PS-KD"),
+    Scheme(
         "last_batch", "oneself", 1,
         batched(
             lambda x, y, seed: OverlappingBatches(x, y, BATCH, seed=seed),
@@ -207,7 +207,7 @@ REGIMES = (
         ),
         note="DLB; ten epochs, whose batches show each image twice",
     ),
-    Regime(
+    Scheme(
         "same_class", "oneself", 1,
         batched(
             lambda x, y, seed: SameClassBatches(x, y, BATCH, seed=seed),
@@ -215,15 +215,15 @@ REGIMES = (
         ),
         note="CS-KD",
     ),
-    Regime(
+    Scheme(
         "virtual_teacher", "oneself", 1,
         own(losses.VirtualTeacherDistillation, 0.1), note="Tf-KD, weight 0.1",
     ),
-    Regime(
+    Scheme(
         "snapshots", "oneself", 4, snapshots, "alone_x4", "kd_x4",
         note="three cycles and the student",
     ),
-    Regime(
+    Scheme(
         "alone_augmented", "reference", 1,
         batched(
             lambda x, y, seed: ShuffledBatches(
@@ -233,14 +233,14 @@ REGIMES = (
         ),
         reference=True,
     ),
-    Regime(
+    Scheme(
         "two_views", "oneself", 1,
         batched(_views, losses.ViewAgreementDistillation, 1.0, 0.5),
         alone="alone_augmented",
         note="ten epochs of two augmented views; alone is augmented too",
     ),
     *(
-        Regime(
+        Scheme(
             name, "oneself", 1, augmented(consistent), "alone_augmented", "kd",
             note=f"an augmented image, and a teacher that sees {seen}; alone is "
             "augmented too, plain KD is not",

@@ -1,12 +1,12 @@
 """What a step costs with several teachers, an averaged one, or peers.
 
-    KERAS_BACKEND=jax python -m benchmarks.regime_steps --clock cpu \\
-        --json regime-steps-jax.json
+    KERAS_BACKEND=jax python -m benchmarks.scheme_steps --clock cpu \\
+        --json scheme-steps-jax.json
 
 Models and options are those of `benchmarks.method_steps`, but a round has 8 batches by
 default: each part begins an epoch of its own, and a floor with two such beginnings in
-every step would be too high. Each regime is measured by turns with the parts that it
-cannot do without:
+every step would be too high. Each training scheme is measured by turns with the parts
+that it cannot do without:
 
 - ensemble of 3: the student's own training step and three inferences of a teacher;
 - moving average: the student's own training step and one inference of the student;
@@ -29,15 +29,15 @@ import numpy as np
 import keras_kd
 from benchmarks import timing
 from benchmarks.method_steps import Steps, arguments
-from keras_kd import teachers
+from keras_kd import students, teachers
 
 STEPS = 8
 TARGETS = {"ensemble_of_3": 1.05, "moving_average": 1.05, "mutual_learning": 1.05}
 Parts = dict[str, tuple[Callable[[], float], int]]
 
 
-class RegimeSteps(Steps):
-    """Makes each regime, and the parts that its floor adds up."""
+class SchemeSteps(Steps):
+    """Makes each training scheme, and the parts that its floor adds up."""
 
     def student(self) -> keras.Model:
         """Return an untrained student."""
@@ -95,23 +95,23 @@ class RegimeSteps(Steps):
         return together, parts
 
 
-def measure(steps: RegimeSteps, name: str) -> dict[str, Any]:
-    """Return the ratio to the floor of a regime, by rounds."""
-    regime, parts = getattr(steps, name)()
-    timers = {"regime": regime, **{part: timer for part, (timer, _) in parts.items()}}
+def measure(steps: SchemeSteps, name: str) -> dict[str, Any]:
+    """Return the ratio to the floor of a training scheme, by rounds."""
+    scheme, parts = getattr(steps, name)()
+    timers = {"scheme": scheme, **{part: timer for part, (timer, _) in parts.items()}}
     figures = timing.interleaved(timers, steps.options.rounds)
     seconds = {part: np.array(values) for part, values in figures.items()}
     floor = sum(count * seconds[part] for part, (_, count) in parts.items())
-    return timing.summary(seconds["regime"] / floor)
+    return timing.summary(seconds["scheme"] / floor)
 
 
 def main() -> None:
     """Measure, print the table, and write the figures."""
     options = arguments(steps=STEPS)
     keras.utils.set_random_seed(0)
-    steps = RegimeSteps(options)
+    steps = SchemeSteps(options)
     ratios = {}
-    print("| regime | over its parts (quartiles) | target |\n|---|---:|---:|")
+    print("| training scheme | over its parts (quartiles) | target |\n|---|---:|---:|")
     for name, target in TARGETS.items():
         ratio = ratios[name] = measure(steps, name)
         shown = "{median:.3f} ({low:.3f}–{high:.3f})".format(**ratio)

@@ -1,6 +1,6 @@
 """Every way to have a teacher, on real images: accuracy over three seeds.
 
-    KERAS_BACKEND=jax python -m benchmarks.regimes --folder results
+    KERAS_BACKEND=jax python -m benchmarks.schemes --folder results
 
 The protocol is that of `benchmarks.methods`: Fashion-MNIST, a student that sees 4,000
 images, teachers that saw 50,000, 20 epochs of batches of 64, Adam at 0.005 with a
@@ -30,25 +30,25 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import (
-    regimes_across,
-    regimes_heads,
-    regimes_images,
-    regimes_oneself,
-    regimes_shared,
-    regimes_sound,
+    schemes_across,
+    schemes_heads,
+    schemes_images,
+    schemes_oneself,
+    schemes_shared,
+    schemes_sound,
     timing,
 )
-from benchmarks.regimes_setup import SEEDS, Regime, Setup
+from benchmarks.schemes_setup import SEEDS, Scheme, Setup
 
-REGIMES: dict[str, Regime] = {
-    regime.name: regime
-    for regime in (
-        *regimes_images.REGIMES,
-        *regimes_oneself.REGIMES,
-        *regimes_shared.REGIMES,
-        *regimes_across.REGIMES,
-        *regimes_heads.REGIMES,
-        *regimes_sound.REGIMES,
+SCHEMES: dict[str, Scheme] = {
+    scheme.name: scheme
+    for scheme in (
+        *schemes_images.SCHEMES,
+        *schemes_oneself.SCHEMES,
+        *schemes_shared.SCHEMES,
+        *schemes_across.SCHEMES,
+        *schemes_heads.SCHEMES,
+        *schemes_sound.SCHEMES,
     )
 }
 FAMILIES = (
@@ -86,19 +86,19 @@ CLAIMS = (
 
 
 def result(
-    regime: Regime, seed: int, folder: Path, setup: Callable[[], Setup]
+    scheme: Scheme, seed: int, folder: Path, setup: Callable[[], Setup]
 ) -> dict[str, float]:
     """Return a run, made now where it is not yet there."""
-    path = folder / "runs" / f"{regime.name}-{seed}.json"
+    path = folder / "runs" / f"{scheme.name}-{seed}.json"
     if not path.exists():
         keras.utils.set_random_seed(seed)
-        found = regime.run(setup(), seed, folder / "stages" / f"{regime.name}-{seed}")
+        found = scheme.run(setup(), seed, folder / "stages" / f"{scheme.name}-{seed}")
         found = found if isinstance(found, dict) else {"test": found}
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         part.write_text(json.dumps(found))
         part.rename(path)
-        print(regime.name, seed, found, flush=True)
+        print(scheme.name, seed, found, flush=True)
         keras.backend.clear_session()
     return dict(json.loads(path.read_text()))
 
@@ -141,31 +141,31 @@ def _claims(runs: dict[str, Any]) -> list[str]:
 def table(runs: dict[str, list[dict[str, float]]]) -> str:
     """Return the results as Markdown: a table by families, claims, and notes."""
     lines = [
-        "| family | regime | cost | test (%) | alone | plain KD | over alone | over KD "
-        "|",
+        "| family | training scheme | cost | test (%) | alone | plain KD | over alone "
+        "| over KD |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     unclear, hints, notes = [], [], []
-    shown_rows = [name for name in runs if not REGIMES[name].reference]
-    rows = sorted(shown_rows, key=lambda name: FAMILIES.index(REGIMES[name].family))
+    shown_rows = [name for name in runs if not SCHEMES[name].reference]
+    rows = sorted(shown_rows, key=lambda name: FAMILIES.index(SCHEMES[name].family))
     for name in rows:
-        regime = REGIMES[name]
+        scheme = SCHEMES[name]
         test = _figures(runs, name)
         cells, gains = [], []
-        for other in (regime.alone, regime.taught):
+        for other in (scheme.alone, scheme.taught):
             if other is None or other not in runs or other == name:
                 cells.append("")
                 gains.append("")
                 continue
             against = _figures(runs, other)
-            cost = REGIMES[other].cost
+            cost = SCHEMES[other].cost
             cells.append(f"{_cell(against)} (×{cost:g})")
             shown, above = _gain(test - against)
             gains.append(shown)
-            if other == regime.alone and above != "yes":
+            if other == scheme.alone and above != "yes":
                 unclear.append(name)
         lines.append(
-            f"| {regime.family} | {name} | {regime.cost:g} | {_cell(test)} | "
+            f"| {scheme.family} | {name} | {scheme.cost:g} | {_cell(test)} | "
             f"{cells[0]} | {cells[1]} | {gains[0]} | {gains[1]} |"
         )
         extra = {
@@ -176,8 +176,8 @@ def table(runs: dict[str, list[dict[str, float]]]) -> str:
         if extra:
             shown = ", ".join(f"{key} {value:.2f}" for key, value in extra.items())
             hints.append(f"- {name}: {shown}")
-        if regime.note:
-            notes.append(f"- {name}: {regime.note}")
+        if scheme.note:
+            notes.append(f"- {name}: {scheme.note}")
     return "\n".join(
         [
             *lines,
@@ -194,8 +194,8 @@ def table(runs: dict[str, list[dict[str, float]]]) -> str:
             "",
             *notes,
             "",
-            f"`KERAS_BACKEND={timing.BACKEND} python -m benchmarks.regimes`; "
-            f"{timing.versions()}; all runs: regimes.json.",
+            f"`KERAS_BACKEND={timing.BACKEND} python -m benchmarks.schemes`; "
+            f"{timing.versions()}; all runs: schemes.json.",
             "",
         ]
     )
@@ -203,15 +203,15 @@ def table(runs: dict[str, list[dict[str, float]]]) -> str:
 
 def main() -> None:
     """Run what is missing, and write the table."""
-    parser = argparse.ArgumentParser(description="Accuracy of every regime.")
+    parser = argparse.ArgumentParser(description="Accuracy of every training scheme.")
     parser.add_argument("--folder", type=Path, default=Path("results"))
-    parser.add_argument("--rows", nargs="+", choices=list(REGIMES))
+    parser.add_argument("--rows", nargs="+", choices=list(SCHEMES))
     parser.add_argument("--backwards", action="store_true", help="the last row first")
     parser.add_argument(
         "--table", action="store_true", help="run nothing, show what is finished"
     )
     options = parser.parse_args()
-    folder = options.folder / "regimes"
+    folder = options.folder / "schemes"
     made: list[Setup] = []
 
     def setup() -> Setup:
@@ -219,23 +219,23 @@ def main() -> None:
             made.append(Setup(options.folder))
         return made[0]
 
-    names = list(options.rows or REGIMES)
+    names = list(options.rows or SCHEMES)
     if options.table:
         done = {path.stem for path in (folder / "runs").glob("*.json")}
         names = [n for n in names if {f"{n}-{seed}" for seed in SEEDS} <= done]
     # One seed of all rows before the next: what is cut short is still a table.
     for seed in SEEDS:
         for name in names[::-1] if options.backwards else names:
-            result(REGIMES[name], seed, folder, setup)
+            result(SCHEMES[name], seed, folder, setup)
     if options.rows:
         return
-    runs = {n: [result(REGIMES[n], s, folder, setup) for s in SEEDS] for n in names}
-    left = [n for n in REGIMES if n not in runs]
+    runs = {n: [result(SCHEMES[n], s, folder, setup) for s in SEEDS] for n in names}
+    left = [n for n in SCHEMES if n not in runs]
     text = table(runs) + (f"\nNot yet run: {', '.join(left)}.\n" if left else "")
     print(text)
-    (options.folder / "regimes.md").write_text(text)
+    (options.folder / "schemes.md").write_text(text)
     report = {"backend": timing.BACKEND, "versions": timing.versions(), "runs": runs}
-    (options.folder / "regimes.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.folder / "schemes.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Every regime: compiled, in mixed precision, saved in the middle and resumed."""
+"""Every training scheme: compiled, in mixed precision, saved midway and resumed."""
 
+import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,12 +11,12 @@ import keras
 import numpy as np
 import pytest
 
-from tests.regimes.runs import STOP, Keep, state_of, train
-from tests.regimes.table import REGIMES
+from tests.schemes.runs import STOP, Keep, state_of, train
+from tests.schemes.table import SCHEMES
 from tests.training.helpers import assert_same
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def half_precision():
     """Have all layers compute in float16: a loss scale is one more thing to lose."""
     keras.config.set_dtype_policy("mixed_float16")
@@ -22,21 +24,36 @@ def half_precision():
     keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize("name", REGIMES)
-def test_a_saved_run_goes_on_bit_for_bit(name, tmp_path, half_precision):
+@pytest.fixture(scope="module")
+def finished(half_precision, tmp_path_factory):
+    """Return what trains a scheme to its end, once, and keeps it as it was halfway."""
+    folder = tmp_path_factory.mktemp("schemes")
+
+    @functools.cache
+    def run(name):
+        path = folder / f"{name}.keras"
+        keras.utils.set_random_seed(20)
+        distiller = SCHEMES[name].make()
+        history = train(name, distiller, 0, Keep(path))
+        return path, history, state_of(distiller)
+
+    return run
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_a_saved_run_goes_on_bit_for_bit(name, finished):
     """Whoever loses a night's run to the power must not get another student."""
-    whole = REGIMES[name].make()
-    history = train(name, whole, 0, Keep(tmp_path / "half.keras"))
+    path, history, state = finished(name)
     for key, values in history.items():
         assert np.isfinite(values).all(), key
+    loaded = keras.saving.load_model(path)
     # A loss that compares nothing would resume as well.
-    for loss in whole.distillation_losses:
+    for loss in loaded.distillation_losses:
         assert history[loss.name][-1] != 0
-    loaded = keras.saving.load_model(tmp_path / "half.keras")
     keras.utils.set_random_seed(99)  # another process would have other numbers
     resumed = train(name, loaded, STOP)
     assert resumed == {key: values[STOP:] for key, values in history.items()}
-    assert_same(state_of(loaded), state_of(whole))
+    assert_same(state_of(loaded), state)
 
 
 # What has a state beside the student's and its optimizer's.
@@ -51,17 +68,15 @@ WITH_STATE = (
 )
 
 
-def test_another_process_finishes_the_training(tmp_path, half_precision):
+def test_another_process_finishes_the_training(tmp_path, finished):
     """Nothing of a training may live in the memory of a process alone."""
-    wanted = {}
     for name in WITH_STATE:
-        whole = REGIMES[name].make()
-        history = train(name, whole, 0, Keep(tmp_path / f"{name}.keras"))
-        wanted[name] = history, state_of(whole)
-    command = [sys.executable, "-m", "tests.regimes.runs", str(tmp_path)]
+        shutil.copy(finished(name)[0], tmp_path)
+    command = [sys.executable, "-m", "tests.schemes.runs", str(tmp_path)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
     subprocess.run([*command, "mixed_float16"], env=environment, check=True)
-    for name, (history, state) in wanted.items():
+    for name in WITH_STATE:
+        _, history, state = finished(name)
         resumed = json.loads((tmp_path / f"{name}.json").read_text())
         assert resumed == {key: values[STOP:] for key, values in history.items()}, name
         with np.load(tmp_path / f"{name}.npz") as arrays:

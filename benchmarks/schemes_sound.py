@@ -1,4 +1,4 @@
-"""Regimes across sound and text: spoken prompts, and the names of their files."""
+"""Training schemes across sound and text: spoken prompts and their files' names."""
 
 import math
 from functools import cache
@@ -11,7 +11,7 @@ import numpy as np
 import keras_kd
 from benchmarks.methods import BATCH, accuracy
 from benchmarks.prompts import GROUPS, Prompts, letters, prompts
-from benchmarks.regimes_setup import Regime, Setup
+from benchmarks.schemes_setup import Scheme, Setup
 
 LABELLED, LEARN, EPOCHS = 100, 300, 40
 UNKNOWN = -1
@@ -135,9 +135,9 @@ def words_by_sounds(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     return _taught(_listener(), _prompts().sounds, _reader(), _texts(), seed)
 
 
-REGIMES = (
-    Regime("sounds_alone", "across", 1, sounds_alone, reference=True),
-    Regime(
+SCHEMES = (
+    Scheme("sounds_alone", "across", 1, sounds_alone, reference=True),
+    Scheme(
         "sounds_by_words", "across", 1, sounds_by_words, "sounds_alone", None,
         note="modalities: spoken prompts of five groups, 100 with a label and 200 "
         "without; the student hears two seconds, the teacher reads the letters of the "
@@ -145,8 +145,8 @@ REGIMES = (
         "labels, alone learns from these for as many steps; tried when the same with "
         "all 300 labelled, at temperature 4, had failed",
     ),
-    Regime("words_of_sounds_alone", "across", 1, words_of_sounds_alone, reference=True),
-    Regime(
+    Scheme("words_of_sounds_alone", "across", 1, words_of_sounds_alone, reference=True),
+    Scheme(
         "words_by_sounds", "across", 1, words_by_sounds, "words_of_sounds_alone", None,
         note="modalities, the other way round: a teacher that knows less than the "
         "student alone",

@@ -1,4 +1,4 @@
-"""Regimes with the whole task: ensembles, peers, phases, two momenta."""
+"""Training schemes with the whole task: ensembles, peers, phases, two momenta."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,8 @@ import keras
 
 import keras_kd
 from benchmarks.methods import BATCH, TEACHER_WIDTHS, convnet, train
-from benchmarks.regimes_setup import CROSSENTROPY, Regime, Setup, image, kd, saying
-from keras_kd import losses, recipes, teachers
+from benchmarks.schemes_setup import CROSSENTROPY, Scheme, Setup, image, kd, saying
+from keras_kd import losses, recipes, students, teachers
 from keras_kd.data import (
     CurriculumBatches,
     LinearPacing,
@@ -299,96 +299,96 @@ def by_momentum(make_optimizer: Any, rate: float) -> Any:
     return run
 
 
-REGIMES = (
+SCHEMES = (
     *(
-        Regime(f"alone{n}", "reference", t, alone(t), reference=True)
+        Scheme(f"alone{n}", "reference", t, alone(t), reference=True)
         for n, t in (("", 1), ("_x2", 2), ("_x4", 4))
     ),
     *(
-        Regime(f"kd{n}", "reference", t, taught(0, t), reference=True)
+        Scheme(f"kd{n}", "reference", t, taught(0, t), reference=True)
         for n, t in (("", 1), ("_x2", 2), ("_x4", 4))
     ),
-    Regime("kd_teacher_1", "ensembles", 1, taught(1)),
-    Regime("kd_teacher_2", "ensembles", 1, taught(2)),
-    Regime(
+    Scheme("kd_teacher_1", "ensembles", 1, taught(1)),
+    Scheme("kd_teacher_2", "ensembles", 1, taught(2)),
+    Scheme(
         "ensemble_of_3", "ensembles", 1,
         several(lambda: keras_kd.LogitsDistillation(4.0), temperature=4.0),
         note="mean of probabilities",
     ),
-    Regime(
+    Scheme(
         "ensemble_of_logits", "ensembles", 1,
         several(lambda: keras_kd.LogitsDistillation(4.0), combine="logits"),
         note="mean of logits",
     ),
-    Regime(
+    Scheme(
         "ensemble_by_weights", "ensembles", 1, by_validation,
         note="fixed weights, by how far a teacher is right on the validation images",
     ),
-    Regime(
+    Scheme(
         "ensemble_by_entropy", "ensembles", 1,
         several(
             lambda: keras_kd.LogitsDistillation(4.0), temperature=4.0, weights="entropy"
         ),
     ),
-    Regime(
+    Scheme(
         "ensemble_by_confidence", "ensembles", 1,
         several(lambda: losses.ConfidenceWeightedDistillation(3, 4.0)),
         note="CA-MKD on logits",
     ),
-    Regime(
+    Scheme(
         "features_by_confidence", "ensembles", 1, features_by_confidence,
         note="CA-MKD on logits and features",
     ),
-    Regime(
+    Scheme(
         "teacher_dropping", "ensembles", 1,
         several(lambda: losses.TeacherDroppingDistillation(3, 4.0)),
     ),
-    Regime("two_specialists", "ensembles", 1, specialists),
-    Regime(
+    Scheme("two_specialists", "ensembles", 1, specialists),
+    Scheme(
         "mutual_learning", "peers", 2, online(losses.MutualDistillation), "alone_x2",
         "kd_x2",
         note="two equal students",
     ),
-    Regime(
+    Scheme(
         "collaborative", "peers", 2, online(losses.CollaborativeDistillation),
         "alone_x2", "kd_x2", note="KDCL",
     ),
-    Regime(
+    Scheme(
         "gated_branches", "peers", 1.5,
         online(lambda: losses.GatedEnsembleDistillation("trunk"), True), "alone_x2",
         "kd_x2", note="ONE, two branches from the second stage on",
     ),
-    Regime(
+    Scheme(
         "co_trained_teacher", "peers", 5, co_trained, "alone_x4", "kd_x4",
         note="the teacher sees the student's 4,000 images only",
     ),
-    Regime("curriculum", "phases", 1, curriculum),
-    Regime(
+    Scheme("curriculum", "phases", 1, curriculum),
+    Scheme(
         "cooling_temperature", "phases", 1, scheduled("temperature", 8.0, 1.0),
         note="from 8 to 1",
     ),
-    Regime(
+    Scheme(
         "falling_weight", "phases", 1, scheduled("distillation_weight", 1.8, 0.2),
         note="weight of the teacher from 1.8 to 0.2",
     ),
-    Regime("stage_wise", "phases", 1, stage_wise),
-    Regime("growing_student", "phases", 1, grow),
-    Regime(
+    Scheme("stage_wise", "phases", 1, stage_wise),
+    Scheme("growing_student", "phases", 1, grow),
+    Scheme(
         "assistant_chain", "phases", 3.2, assistants, "alone_x4", "kd_x4",
         note="an assistant 1.5 times as wide, then the student",
     ),
     *(
-        regime
+        scheme
         for name, rate in (("", 0.05), ("_slow", 0.0125))
-        for regime in (
-            Regime(
+        for scheme in (
+            Scheme(
                 f"kd_momentum{name}", "reference", 1,
                 by_momentum(
                     lambda r: keras.optimizers.SGD(r, momentum=0.9), rate
                 ),
                 reference=True,
             ),
-            Regime(
+            Scheme(
                 f"dot{name}", "two momenta", 1,
                 by_momentum(keras_kd.optimizers.DistillationOriented, rate),
                 None, f"kd_momentum{name}",

@@ -1,4 +1,4 @@
-"""Regimes with parts of the task: old and new classes, private data, no data."""
+"""Training schemes with parts of the task: new classes, private data, no data."""
 
 import shutil
 from pathlib import Path
@@ -9,8 +9,8 @@ import numpy as np
 
 import keras_kd
 from benchmarks.methods import convnet, train
-from benchmarks.regimes_setup import CROSSENTROPY, Regime, Setup
-from keras_kd import losses, recipes, teachers
+from benchmarks.schemes_setup import CROSSENTROPY, Scheme, Setup
+from keras_kd import losses, recipes, students
 
 # Of the teacher's images, whose first 4,000 are the student's.
 PUBLIC, ASKED, PRIVATE = slice(20_000, 24_000), slice(40_000, 41_000), slice(40_000)
@@ -224,46 +224,46 @@ def on_noise(setup: Setup, seed: int, folder: Path) -> float:
     return setup.test(student)
 
 
-REGIMES = (
-    Regime(
+SCHEMES = (
+    Scheme(
         "fine_tuned", "continual", 0.5, continual(distillation_weight=0.0),
         reference=True,
     ),
-    Regime(
+    Scheme(
         "without_forgetting", "continual", 0.5, continual(), "fine_tuned", None,
         note="LwF, no old example; each image among the classes of its task; alone is "
         "the same without the old model",
     ),
-    Regime(
+    Scheme(
         "fine_tuned_replay", "continual", 1,
         continual(distillation_weight=0.0, replay=20), reference=True,
     ),
-    Regime(
+    Scheme(
         "without_forgetting_replay", "continual", 0.5, continual(replay=20),
         "fine_tuned_replay", None, note="20 old examples a class, in both",
     ),
-    Regime("one_part", "private", 0.2, one_part, reference=True),
-    Regime("without_privacy", "private", 0.25, without_privacy, reference=True),
-    Regime(
+    Scheme("one_part", "private", 0.2, one_part, reference=True),
+    Scheme("without_privacy", "private", 0.25, without_privacy, reference=True),
+    Scheme(
         "pate", "private", 5.3, pate(scale=12.0), "one_part", "without_privacy",
         note="50 teachers of 800 images, Gaussian noise of 12 votes, all of 1,000 "
         "queries answered, delta 1e-5: an epsilon that protects little; alone has one "
         "teacher's part, plain KD no privacy",
     ),
-    Regime(
+    Scheme(
         "pate_confident", "private", 5.3,
         pate(scale=25.0, threshold=35.0, threshold_scale=40.0), "one_part",
         "without_privacy",
         note="the same teachers, asked with noise of 25 votes where 35 agree, checked "
         "with noise of 40",
     ),
-    Regime("clients_alone", "private", 2.5, clients_alone, reference=True),
-    Regime(
+    Scheme("clients_alone", "private", 2.5, clients_alone, reference=True),
+    Scheme(
         "federated", "private", 2.5, federated, "clients_alone", None,
         note="mean of four clients; the public images have no labels",
     ),
-    Regime("kd_on_noise", "private", 1.6, on_noise, reference=True),
-    Regime(
+    Scheme("kd_on_noise", "private", 1.6, on_noise, reference=True),
+    Scheme(
         "data_free", "private", 1.6, data_free, None, "kd_on_noise",
         note="DAFL; plain KD sees random pixels",
     ),

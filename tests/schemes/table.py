@@ -63,7 +63,7 @@ def shuffled(epoch: int) -> Any:
 
 @dataclass(frozen=True)
 class Row:
-    """A regime.
+    """A training scheme.
 
     Attributes:
         make: Returns the compiled Distiller.
@@ -129,7 +129,7 @@ def _own(loss: Callable[[], Any], made: Callable[[int], Any] = shuffled) -> Row:
     )
 
 
-@keras.saving.register_keras_serializable(package="tests_regimes")
+@keras.saving.register_keras_serializable(package="tests_schemes")
 def noisy(x: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return x + 0.1 * random.normal(size=x.shape).astype("float32")
 
@@ -206,7 +206,7 @@ def _cooling(distiller: Any) -> list[Any]:
     ]
 
 
-REGIMES: dict[str, Row] = {
+SCHEMES: dict[str, Row] = {
     "ensemble": _ensemble(lambda: keras_kd.LogitsDistillation(4.0), temperature=4.0),
     "ensemble_of_logits": _ensemble(
         lambda: keras_kd.LogitsDistillation(4.0), combine="logits", weights=[0.3, 0.7]

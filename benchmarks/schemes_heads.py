@@ -1,4 +1,4 @@
-"""Regimes of emoji with two questions: their groups, and the 99 subgroups of these."""
+"""Training schemes of emoji with two questions: their groups and 99 subgroups."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 import keras_kd
 from benchmarks.emoji import emoji
 from benchmarks.methods import BATCH, STUDENT_WIDTHS, TEACHER_WIDTHS, convnet, train
-from benchmarks.regimes_across import (
+from benchmarks.schemes_across import (
     emoji_task,
     of_vendor,
     other_task,
@@ -18,7 +18,7 @@ from benchmarks.regimes_across import (
     subgroups,
     teacher_of_subgroups,
 )
-from benchmarks.regimes_setup import CROSSENTROPY, Regime, Setup
+from benchmarks.schemes_setup import CROSSENTROPY, Scheme, Setup
 from keras_kd import losses, teachers
 
 
@@ -92,14 +92,14 @@ def two_heads(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     return {**_tested_on_both(student), **both}
 
 
-REGIMES = (
-    Regime("two_heads_alone", "ensembles", 1, two_heads_alone, reference=True),
-    Regime(
+SCHEMES = (
+    Scheme("two_heads_alone", "ensembles", 1, two_heads_alone, reference=True),
+    Scheme(
         "two_heads", "ensembles", 1, two_heads, "two_heads_alone", None,
         note="emoji: one teacher knows 10 groups, one 99 subgroups, both of the "
         "student's 1,000 pictures; the test is of the groups; alone has both heads too",
     ),
-    Regime(
+    Scheme(
         "relations_of_subgroups", "across", 1,
         other_task(losses.RelationalDistillation), "pictures_alone",
         "kd_by_pictures",
