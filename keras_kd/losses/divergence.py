@@ -1,6 +1,7 @@
 """How two signals are compared: the objects behind the `loss=` of a method."""
 
 from collections.abc import Callable
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -8,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_kd.ops import divergences
+from keras_kd.ops.selection import unit_vectors
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -110,9 +112,24 @@ def unreduced(loss: Any) -> Callable[[Any, Any], Any]:
     A `keras.losses.Loss` reduces to a scalar in `__call__`, after which weights and
     masks come too late; its `call` gives one value per example or position.
     """
+    if loss is keras.losses.cosine_similarity:
+        return _cosine_similarity
+    if type(loss) is keras.losses.CosineSimilarity:
+        return partial(_cosine_similarity, axis=loss.get_config()["axis"])
     if isinstance(loss, keras.losses.Loss):
         return loss.call
     return loss
+
+
+def _cosine_similarity(target: Any, prediction: Any, axis: int = -1) -> Any:
+    """Return −cos, as Keras does, but with the gradient −t / |t| at a zero prediction.
+
+    Keras's is not a number there (JAX, torch) or ten million times too large
+    (TensorFlow): a head that starts at zero would not survive its first step.
+    """
+    target, prediction = (ops.cast(x, "float32") for x in (target, prediction))
+    cosines = unit_vectors(target, axis=axis) * unit_vectors(prediction, axis=axis)
+    return -ops.sum(cosines, axis=axis)
 
 
 # What Keras calls the divergences that we compute from logits.

@@ -10,7 +10,7 @@ from keras_kd.layer_paths import check_has_layers, walk
 from keras_kd.losses.attention.layer_map import evenly_spread
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.logits.checks import check_finite
+from keras_kd.losses.logits.checks import check_finite, check_probabilities
 from keras_kd.losses.registry import Method
 from keras_kd.ops.probabilities import probabilities_kl_divergence
 from keras_kd.taps import Output, Tap
@@ -140,7 +140,10 @@ class AttentionDistillation(DistillationLoss):
         for s, index in zip(student, self._mapped(), strict=True):
             t = teacher[index]
             pair = f"teacher {tuple(t.shape)}, student {tuple(s.shape)}"
-            if tuple(t.shape[2:]) != tuple(s.shape[2:]):
+            if any(
+                None not in sizes and sizes[0] != sizes[1]
+                for sizes in zip(t.shape[2:], s.shape[2:], strict=True)
+            ):
                 raise ValueError(
                     "AttentionDistillation compares attention over the same queries "
                     f"and keys. Received: {pair}. Give both models the same tokens or "
@@ -156,13 +159,20 @@ class AttentionDistillation(DistillationLoss):
         for side, signals in (("teacher", teacher), ("student", student)):
             for values in signals:
                 check_finite(values, side=side, loss_name=type(self).__name__)
+                check_probabilities(
+                    values,
+                    side=side,
+                    binary=False,
+                    loss_name=type(self).__name__,
+                    remedy="Name layers that give attention after its softmax.",
+                )
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del step
         count = len(student)
         return [
-            self._one_layer(teacher[place], s) / count
-            for s, place in zip(student, self._mapped(), strict=True)
+            self._one_layer(teacher[index], s) / count
+            for s, index in zip(student, self._mapped(), strict=True)
         ]
 
     def _one_layer(self, teacher: Any, student: Any) -> Any:

@@ -8,7 +8,9 @@ from keras import ops
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.logits.checks import check_same_classes
+from keras_kd.losses.left_out import kept_signals
+from keras_kd.losses.logits.checks import check_finite, check_same_classes
+from keras_kd.losses.logits.class_comparison import check_logits
 from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence, log_probabilities
 from keras_kd.ops.ensembles import label_crossentropy
@@ -106,9 +108,22 @@ class DataFreeDistillation(DistillationLoss):
             remedy="Give one logit per class.",
         )
 
+    def check(self, teacher: Any, student: Any) -> None:
+        del teacher
+        for side in ("teacher", "student"):
+            check_logits(student[side], side=side, loss_name=type(self).__name__)
+        if self._tap is not None:
+            check_finite(
+                student["features"], side="teacher", loss_name=type(self).__name__
+            )
+
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
-        wanted = ops.cast(student["teacher"], "float32")
+        student = {
+            key: kept_signals(step, "student", signal, key)
+            for key, signal in student.items()
+        }
+        wanted = student["teacher"]
         learned = kl_divergence(
             ops.stop_gradient(wanted),
             student["student"],
@@ -117,15 +132,14 @@ class DataFreeDistillation(DistillationLoss):
         surest = ops.argmax(ops.stop_gradient(wanted), axis=-1)
         weight = ops.expand_dims(step.weight_of_each(ops.shape(wanted)[0]), -1)
         p = ops.exp(log_probabilities(wanted))
-        # Selected first: a row without weight may hold anything.
-        together = ops.sum(weight * ops.where(weight > 0.0, p, 0.0), axis=0)
+        together = ops.sum(weight * p, axis=0)
         mean = ops.divide_no_nan(together, ops.sum(weight))
         information = ops.sum(mean * ops.log(ops.maximum(mean, 1e-30)))
         sure = label_crossentropy(wanted, surest)
         total = learned + step.value(self, "one_hot_weight") * sure
         total += step.value(self, "information_weight") * information
         if self._tap is not None:
-            features = ops.abs(ops.cast(student["features"], "float32"))
+            features = ops.abs(student["features"])
             axes = tuple(range(1, len(features.shape)))
             excited = ops.mean(features, axis=axes)
             total -= step.value(self, "activation_weight") * excited

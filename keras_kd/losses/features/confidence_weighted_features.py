@@ -16,6 +16,7 @@ from keras_kd.losses.features.shapes import (
     check_same_rank,
     same_spatial_size,
 )
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.logits.class_comparison import check_logits, class_labels
 from keras_kd.losses.logits.several_teachers import check_ensemble, check_num_teachers
@@ -33,8 +34,8 @@ class ConfidenceWeightedFeatures(DistillationLoss):
     Σ_k w_k · mean (F_k − r_k(F))², where a linear map r_k brings the student's feature
     F to the width of teacher k's feature F_k, and w_k = (1 − softmax_k(CE_k)) / (K − 1)
     with the cross-entropy CE_k of the label and teacher k's own classifier on r_k(F).
-    The weights carry no gradient. One value per example; 0 where the label names no
-    class. For the teacher `keras_kd.teachers.Ensemble`, beside
+    The weights carry no gradient. One value per example; one whose label names no class
+    is left out. For the teacher `keras_kd.teachers.Ensemble`, beside
     `ConfidenceWeightedDistillation`.
 
     Frozen copies of the classifiers are layers of the loss and saved with it. The
@@ -176,13 +177,13 @@ class ConfidenceWeightedFeatures(DistillationLoss):
             # The mask of an image that is averaged down no longer fits.
             both = None if len(s.shape) == 4 else both_masks(mask, own_mask)
             distances.append(_mean_square(t - s, both))
-        answers = ops.stack([ops.cast(answer, "float32") for answer in logits])
+        stacked = ops.stack([ops.cast(one, "float32") for one in logits])
         labels = class_labels(
-            step.y, answers[0], key=self.output, loss_name=type(self).__name__
+            step.y, stacked[0], key=self.output, loss_name=type(self).__name__
         )
-        weights = ops.stop_gradient(confidence_weights(answers, labels))
+        weights = ops.stop_gradient(confidence_weights(stacked, labels))
         value = ops.sum(weights * ops.stack(distances), axis=0)
-        return ops.where(names_class(labels, answers.shape[-1]), value, 0.0)
+        return only_valid(step, names_class(labels, stacked.shape[-1]), value)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -8,13 +8,15 @@ from keras import ops
 
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.features.projected_comparison import ProjectedComparison
+from keras_kd.losses.features.projected_comparison import (
+    BatchStatisticsComparison,
+)
 from keras_kd.losses.registry import Method
 from keras_kd.ops.information import correlation_information, mutual_information
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class InformationDistillation(ProjectedComparison):
+class InformationDistillation(BatchStatisticsComparison):
     """Distillation by correlation and mutual information: ITRD.
 
     correlation_weight · log2 Σ_d |1 − ρ_d|^(2α) + mutual_weight · (log2 ‖G_s‖² −

@@ -14,6 +14,7 @@ from keras_kd.losses.features.shapes import (
     width_of,
 )
 from keras_kd.losses.features.stage_comparison import StageComparison
+from keras_kd.losses.left_out import included_rows, kept_signals
 from keras_kd.losses.registry import Method
 from keras_kd.ops.feature_maps import hierarchical_context_distance
 
@@ -65,10 +66,6 @@ class ReviewDistillation(StageComparison):
         self.width = width
         self._fusions: list[Any] = []
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return list(self._fusions)
-
     def build(self, teacher: Any, student: Any) -> None:
         super().build(teacher, student)
         if self._fusions:
@@ -87,10 +84,17 @@ class ReviewDistillation(StageComparison):
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         above, total = None, 0.0
+        rows = included_rows(step, ops.shape(student[0])[0])
+        teacher = kept_signals(step, "teacher", teacher)
+        student = kept_signals(step, "student", student)
         for level in reversed(range(len(student))):
-            features = channels_last(ops.cast(student[level], "float32"))
-            above, fused = self._fusions[level](features, above, training=step.training)
-            wanted = channels_last(ops.cast(teacher[level], "float32"))
+            above, fused = self._fusions[level](
+                channels_last(student[level]),
+                above,
+                training=step.training,
+                included=rows,
+            )
+            wanted = channels_last(teacher[level])
             total += hierarchical_context_distance(*same_spatial_size(wanted, fused))
         return total
 

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.logits.checks import check_same_classes
 from keras_kd.losses.logits.class_comparison import (
     check_logits,
@@ -134,9 +135,8 @@ class ClassSubsetDistillation(OutputComparison):
             ops.equal(ops.expand_dims(labels, -1), ops.convert_to_tensor(self.classes)),
             axis=-1,
         )
-        # Where the teacher knows nothing its answer counts as little as padding.
-        step.leave_out(ops.logical_not(own))
-        return ops.where(own, value, 0.0)
+        # Where the teacher knows nothing its output counts as little as padding.
+        return only_valid(step, own, value)
 
 
 METHODS = (

@@ -19,6 +19,7 @@ from keras_kd.losses.divergence import (
     resolve_losses,
     serialize_losses,
 )
+from keras_kd.losses.logits.checks import check_not_probabilities
 from keras_kd.losses.logits.class_comparison import ClassComparison
 from keras_kd.losses.registry import Method
 from keras_kd.ops.standardize import standardize
@@ -95,10 +96,6 @@ class CurriculumTemperature(ClassComparison):
         self._temperature: LearnedTemperature | None = None
 
     @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return [] if self._temperature is None else [self._temperature]
-
-    @property
     def temperature(self) -> float:
         """The present temperature."""
         if self._temperature is None:
@@ -115,6 +112,14 @@ class CurriculumTemperature(ClassComparison):
                 name=f"{self.name}_temperature",
             )
             self._temperature.build(())
+
+    def check(self, teacher: Any, student: Any) -> None:
+        super().check(teacher, student)
+        if self.loss.is_binary:
+            for side, values in (("teacher", teacher), ("student", student)):
+                check_not_probabilities(
+                    values, side=side, binary=True, loss_name=type(self).__name__
+                )
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         strength = ops.cast(step.value(self, "reversal_strength"), "float32")

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_kd.hyperparameters import Schedule, check_scalar
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import kept_signals
 from keras_kd.losses.logits.class_comparison import ClassComparison
 from keras_kd.losses.registry import Method
 from keras_kd.ops.correlations import gram_distances
@@ -73,6 +74,8 @@ class MultiLevelLogitDistillation(ClassComparison):
         self.standardize = standardize
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
+        teacher = kept_signals(step, "teacher", teacher)
+        student = kept_signals(step, "student", student)
         if self.standardize:
             teacher, student = standardize(teacher), standardize(student)
         included = step.included(ops.shape(student)[0])

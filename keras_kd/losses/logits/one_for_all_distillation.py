@@ -11,7 +11,12 @@ from keras_kd.layers.classifier_exit import ClassifierExit
 from keras_kd.losses.base import address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.shapes import channels_last
-from keras_kd.losses.logits.checks import check_finite, check_same_classes
+from keras_kd.losses.left_out import included_rows, kept_signals, only_valid
+from keras_kd.losses.logits.checks import (
+    NO_CLASSES,
+    check_finite,
+    check_same_classes,
+)
 from keras_kd.losses.logits.class_comparison import (
     check_logits,
     check_one_output,
@@ -19,6 +24,7 @@ from keras_kd.losses.logits.class_comparison import (
 )
 from keras_kd.losses.logits.output_comparison import OutputComparison
 from keras_kd.losses.registry import Method
+from keras_kd.ops.target_classes import names_class
 from keras_kd.ops.target_enhancement import target_enhanced_crossentropy
 from keras_kd.taps import Tap
 
@@ -92,10 +98,6 @@ class OneForAllDistillation(OutputComparison):
         ]
         self._exits: list[Any] = []
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return list(self._exits)
-
     def student_signals(self) -> Any:
         return {"output": self._outputs["student"], "stages": self._stages}
 
@@ -109,8 +111,7 @@ class OneForAllDistillation(OutputComparison):
             own,
             minimum=2,
             loss_name=type(self).__name__,
-            remedy="For one sigmoid output use `LogitsDistillation("
-            "loss='binary_kl_divergence')`.",
+            remedy=NO_CLASSES,
         )
 
     def build(self, teacher: Any, student: Any) -> None:
@@ -140,17 +141,21 @@ class OneForAllDistillation(OutputComparison):
             check_finite(stage, side="student", loss_name=type(self).__name__)
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
-        own = student["output"]
+        own = kept_signals(step, "student", student["output"], "output")
         key = self._outputs["student"].key
+        rows = included_rows(step, ops.shape(own)[0])
+        teacher = kept_signals(step, "teacher", teacher)
         labels = class_labels(step.y, own, key=key, loss_name=type(self).__name__)
-        answers = [own]
+        outputs = [own]
         masks = step.mask_of("student", student["stages"], "stages")
         for layer, stage, mask in zip(
             self._exits, student["stages"], masks, strict=True
         ):
             features = channels_last(ops.cast(stage, "float32"))
-            answers.append(layer(features, training=step.training, mask=mask))
-        return sum(
+            outputs.append(
+                layer(features, training=step.training, mask=mask, included=rows)
+            )
+        value = sum(
             target_enhanced_crossentropy(
                 teacher,
                 logits,
@@ -158,8 +163,9 @@ class OneForAllDistillation(OutputComparison):
                 epsilon=step.value(self, "epsilon"),
                 temperature=step.value(self, "temperature"),
             )
-            for logits in answers
+            for logits in outputs
         )
+        return only_valid(step, names_class(labels, own.shape[-1]), value)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -10,6 +10,7 @@ from keras_kd.layers.teacher_dropping import TeacherDropping
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.several_teachers import SeveralTeachers
 from keras_kd.losses.registry import Method
+from keras_kd.ops.selection import weighted
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -67,10 +68,6 @@ class TeacherDroppingDistillation(SeveralTeachers):
         self.seed = seed
         self._dropping: list[Any] = []
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return list(self._dropping)
-
     def build(self, teacher: Any, student: Any) -> None:
         super().build(teacher, student)
         if not self._dropping:
@@ -86,7 +83,7 @@ class TeacherDroppingDistillation(SeveralTeachers):
             drop_rate=step.value(self, "drop_rate"),
             training=bool(step.training),
         )
-        return ops.sum(kept * values, axis=0) / ops.sum(kept, axis=0)
+        return ops.sum(weighted(kept, values), axis=0) / ops.sum(kept, axis=0)
 
 
 METHODS = (

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.peers.base import PeerComparison
 from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence
@@ -24,8 +25,8 @@ class CollaborativeDistillation(PeerComparison):
     no gradient: the students' mean ("mean"); for each example those of the student
     with the lowest cross-entropy ("best", KDCL-Naive); or, class by class, the lowest
     distance to the label's logit, min_k (z_k − z_k[label]) ("lowest_margin",
-    KDCL-MinLogit). One value per example or token; 0 where the label names no class,
-    except for "mean", which reads no labels.
+    KDCL-MinLogit). One value per example or token; one whose label names no class is
+    left out, except for "mean", which reads no labels.
 
     Args:
         combine: One of these. Defaults to "best".
@@ -69,7 +70,7 @@ class CollaborativeDistillation(PeerComparison):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
         temperature = step.value(self, "temperature")
-        together = ops.stack([ops.cast(answer, "float32") for answer in student])
+        together = ops.stack([ops.cast(logits, "float32") for logits in student])
         fixed = ops.stop_gradient(together)
         labels = None if self.combine == "mean" else self.labels(step, student)
         if labels is None:
@@ -82,7 +83,7 @@ class CollaborativeDistillation(PeerComparison):
         value = ops.sum(kl_divergence(targets, together, temperature=temperature), 0)
         if labels is None:
             return value
-        return ops.where(names_class(labels, joint.shape[-1]), value, 0.0)
+        return only_valid(step, names_class(labels, joint.shape[-1]), value)
 
 
 METHODS = (

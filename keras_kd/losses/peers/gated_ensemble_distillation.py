@@ -9,6 +9,7 @@ from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.layers.gate import Gate
 from keras_kd.losses.base import address_config
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import included_rows, kept_signals, only_valid
 from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.peers.base import PeerComparison
 from keras_kd.losses.registry import Method
@@ -25,9 +26,9 @@ class GatedEnsembleDistillation(PeerComparison):
     With the gate's weights g of the shared features and the branches' logits z_k, the
     ensemble's logits are z = Σ_k g_k z_k; the loss is CE(label, z) + Σ_k T²
     KL(softmax(z / T) ‖ softmax(z_k / T)), where the target carries no gradient. One
-    value per example; 0 where the label names no class. A class that a branch leaves
-    out, by a logit of -inf, is left out of the ensemble. The gate trains with the
-    branches and is no part of them.
+    value per example; one whose label names no class is left out. A class that a branch
+    leaves out, by a logit of -inf, is left out of the ensemble. The gate trains with
+    the branches and is no part of them.
 
     Args:
         student_layer_name: The shared features that the gate reads: "trunk" of a
@@ -63,10 +64,6 @@ class GatedEnsembleDistillation(PeerComparison):
         self._tap = student_layer_name if is_tap else Tap(student_layer_name)
         self._gate: Any = None
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return [] if self._gate is None else [self._gate]
-
     def student_signals(self) -> Any:
         return {"outputs": self._output, "features": self._tap}
 
@@ -92,12 +89,13 @@ class GatedEnsembleDistillation(PeerComparison):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
         temperature = step.value(self, "temperature")
-        answers = student["outputs"]
-        labels = self.labels(step, answers)
-        together = ops.stack([ops.cast(answer, "float32") for answer in answers])
+        logits = kept_signals(step, "student", student["outputs"], "outputs")
+        labels = self.labels(step, logits)
+        together = ops.stack(list(logits))
         gates = self._gate(
-            ops.cast(student["features"], "float32"),
+            kept_signals(step, "student", student["features"], "features"),
             training=step.training,
+            included=included_rows(step, ops.shape(logits[0])[0]),
             mask=step.mask_of("student", student["features"], "features"),
         )
         ensemble = mean_of_logits(together, ops.transpose(gates))
@@ -106,7 +104,7 @@ class GatedEnsembleDistillation(PeerComparison):
         )
         taught = ops.sum(kl_divergence(targets, together, temperature=temperature), 0)
         value = taught + label_crossentropy(ensemble, labels)
-        return ops.where(names_class(labels, ensemble.shape[-1]), value, 0.0)
+        return only_valid(step, names_class(labels, ensemble.shape[-1]), value)
 
     def get_config(self) -> dict[str, Any]:
         return {

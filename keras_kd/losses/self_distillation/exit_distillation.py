@@ -11,6 +11,7 @@ from keras_kd.layers.classifier_exit import ClassifierExit
 from keras_kd.losses.base import address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.shapes import channels_last, width_of
+from keras_kd.losses.left_out import included_rows, kept_signals, only_valid
 from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.logits.class_comparison import class_labels
 from keras_kd.losses.registry import Method
@@ -31,8 +32,8 @@ class ExitDistillation(OwnOutput):
     f and the logits e; F is the student's deepest feature, averaged over its positions,
     and s are its logits, both constants for the gradient. The KL divergence has no
     factor T². The exits train with the student and are no part of it: what is left is
-    a plain student with better stages. One value per example; 0 where the label names
-    no class.
+    a plain student with better stages. One value per example; one whose label names no
+    class is left out.
 
     Args:
         student_layer_names: The student's stages, from shallow to deep: a list of at
@@ -97,10 +98,6 @@ class ExitDistillation(OwnOutput):
         ]
         self._exits: list[Any] = []
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return list(self._exits)
-
     def student_signals(self) -> Any:
         return {"output": self._output, "stages": self._stages}
 
@@ -149,7 +146,10 @@ class ExitDistillation(OwnOutput):
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
-        own = ops.stop_gradient(ops.cast(student["output"], "float32"))
+        own = ops.stop_gradient(
+            kept_signals(step, "student", student["output"], "output")
+        )
+        rows = included_rows(step, ops.shape(own)[0])
         labels = class_labels(
             step.y, own, key=self.output, loss_name=type(self).__name__
         )
@@ -157,14 +157,19 @@ class ExitDistillation(OwnOutput):
         alpha = step.value(self, "alpha")
         feature_weight = step.value(self, "feature_weight")
         *shallow, deepest = (
-            channels_last(ops.cast(stage, "float32")) for stage in student["stages"]
+            channels_last(stage)
+            for stage in kept_signals(step, "student", student["stages"], "stages")
         )
         *masks, last = step.mask_of("student", student["stages"], "stages")
         target = ops.stop_gradient(mean_over_positions(deepest, last))
         total = 0.0
         for layer, stage, mask in zip(self._exits, shallow, masks, strict=True):
             feature, logits = layer(
-                stage, training=step.training, return_feature=True, mask=mask
+                stage,
+                training=step.training,
+                return_feature=True,
+                mask=mask,
+                included=rows,
             )
             divergence = kl_divergence(own, logits, temperature=temperature)
             distance = ops.sum(ops.square(feature - target), axis=-1)
@@ -173,7 +178,7 @@ class ExitDistillation(OwnOutput):
                 + alpha * divergence / squared(temperature)
                 + feature_weight * distance
             )
-        return ops.where(names_class(labels, own.shape[-1]), total, 0.0)
+        return only_valid(step, names_class(labels, own.shape[-1]), total)
 
     def get_config(self) -> dict[str, Any]:
         pairs = zip(self.student_layer_names, self._stages, strict=True)

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.self_distillation.base import OwnOutput
 from keras_kd.ops.pairs import pair_indices, pair_kl_divergence
 
@@ -16,7 +17,7 @@ class PairComparison(OwnOutput):
 
     A subclass says by `keys` which ones belong together; an example is paired with the
     next one of the batch with the same key. One that is left out by its weight or mask
-    is in no pair.
+    is in no pair; one without a key is left out of the mean.
     """
 
     stop_gradient = True
@@ -30,7 +31,7 @@ class PairComparison(OwnOutput):
             step: The step.
 
         Returns:
-            Tensor of shape `(batch,)`; below 0 for an example without a pair.
+            Tensor of shape `(batch,)`; below 0 for an example without a key.
         """
         raise NotImplementedError
 
@@ -53,11 +54,13 @@ class PairComparison(OwnOutput):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
         included = step.included(ops.shape(student)[0])
-        index, has_pair = pair_indices(self.keys(student, step), included)
-        return pair_kl_divergence(
+        keys = self.keys(student, step)
+        index, has_pair = pair_indices(keys, included)
+        value = pair_kl_divergence(
             student,
             index,
             has_pair,
             temperature=step.value(self, "temperature"),
             stop_gradient=self.stop_gradient,
         )
+        return only_valid(step, keys >= 0, value)

@@ -20,8 +20,8 @@ class ViewAgreementDistillation(PairComparison):
     T² KL(softmax(s_j / T) ‖ softmax(s_i / T)), one value per example or token, where j
     is the next view of the same example in the batch, with the same sample id; 0
     without one, and so for a batch of one. `keras_kd.data.Views` makes such batches,
-    with augmented views, or with copies that only dropout tells apart. An example
-    with an id below 0 has no pair.
+    with augmented views, or with copies that only dropout tells apart. One with
+    an id below 0 is left out.
 
     Args:
         temperature: Positive number T, or a `LearningRateSchedule`. Defaults to 1.0.
