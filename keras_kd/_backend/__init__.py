@@ -12,6 +12,7 @@ from keras_kd._backend.common import reading
 from keras_kd._backend.keras_internals import (
     PlainError,
     attach_mask,
+    axis_of,
     build_by,
     children,
     compiled_loss,
@@ -85,6 +86,7 @@ __all__ = [
     "PlainError",
     "attach_mask",
     "build_by",
+    "axis_of",
     "children",
     "compiled_loss",
     "first_rows",

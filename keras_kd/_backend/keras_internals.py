@@ -37,6 +37,11 @@ def attach_mask(tensor: Any, mask: Any) -> Any:
     return tensor
 
 
+def axis_of(loss: keras.losses.Loss) -> int:
+    """Return the axis of a `keras.losses.CosineSimilarity`, which its config lacks."""
+    return int(loss._fn_kwargs["axis"])
+
+
 def compiled_loss(model: keras.Model) -> Any:
     """Return the callable `(y, y_pred, sample_weight) -> loss` made by `compile`."""
     return model._compile_loss

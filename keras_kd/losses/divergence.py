@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd import _backend
 from keras_kd.ops import divergences
 from keras_kd.ops.selection import unit_vectors
 
@@ -115,7 +116,7 @@ def unreduced(loss: Any) -> Callable[[Any, Any], Any]:
     if loss is keras.losses.cosine_similarity:
         return _cosine_similarity
     if type(loss) is keras.losses.CosineSimilarity:
-        return partial(_cosine_similarity, axis=loss.get_config()["axis"])
+        return partial(_cosine_similarity, axis=_backend.axis_of(loss))
     if isinstance(loss, keras.losses.Loss):
         return loss.call
     return loss

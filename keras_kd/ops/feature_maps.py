@@ -98,6 +98,9 @@ def standardized_channels(features: Any, *, included: Any) -> Any:
     count = ops.sum(kept_rows(included, ops.ones_like(x[..., :1])))
     mean = ops.sum(x, axis=axes, keepdims=True) / ops.maximum(count, 1.0)
     centred = kept_rows(included, x - mean)
+    # Once more: rounding of the mean would be the whole spread of a constant channel.
+    rest = ops.sum(centred, axis=axes, keepdims=True) / ops.maximum(count, 1.0)
+    centred = kept_rows(included, centred - rest)
     squares = ops.sum(ops.square(centred), axis=axes, keepdims=True)
     variance = squares / ops.maximum(count - 1.0, 1.0)
     # Rounding leaves a constant channel a spread that means nothing.

@@ -200,9 +200,9 @@ def correlation_congruence(
     kernels = []
     for x in (teacher, student):
         cosine = _gram(unit_vectors(kept_rows(included, x)))
-        series = sum(
-            (2.0 * gamma) ** power / math.factorial(power) * cosine**power
-            for power in range(order + 1)
-        )
+        # By Horner's rule: TensorFlow has no gradient of 0⁰.
+        series = ops.ones_like(cosine)
+        for power in range(order, 0, -1):
+            series = 1.0 + 2.0 * gamma / power * cosine * series
         kernels.append(math.exp(-2.0 * gamma) * series)
     return _per_example(ops.square(kernels[0] - kernels[1]), included)

@@ -7,6 +7,7 @@ from keras import ops
 
 import keras_kd
 from keras_kd import losses
+from keras_kd.losses.logits.logits_distillation import _log_odds
 from tests.losses.references import binary_kl, kl, softmax
 from tests.training.helpers import classifier, data, distil
 
@@ -131,13 +132,20 @@ def test_probabilities_pass_and_their_logarithms_are_the_logits(dtype):
 
 
 def test_sigmoids_are_as_good_as_their_logits():
-    """Log-odds of the wrong sign would teach every class as its opposite."""
+    """A multi-label model that ends in sigmoids must teach what its logits would."""
     t, s = drawn(4, (8, 4)) / 2, drawn(5, (8, 4)) / 2
     teacher, student = (ops.convert_to_tensor(sigmoid(x)) for x in (t, s))
     loss = losses.LogitsDistillation(2.0, "binary_kl_divergence", from_logits=False)
     loss.check(teacher, student)
     values = ops.convert_to_numpy(loss.call(teacher, student, keras_kd.StepContext()))
     np.testing.assert_allclose(values, binary_kl(t, s, 2.0), rtol=1e-3)
+
+
+def test_log_odds_have_the_sign_of_the_logits():
+    """The divergence is the same for both signs; what follows it may not be."""
+    logits = drawn(4, (8, 4)) / 2
+    odds = _log_odds(ops.convert_to_tensor(sigmoid(logits)))
+    np.testing.assert_allclose(ops.convert_to_numpy(odds), logits, rtol=1e-3, atol=1e-5)
 
 
 def test_rows_of_zeros_say_nothing():
