@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,15 @@ if BACKEND not in ("jax", "tensorflow", "torch"):
     )
 if BACKEND == "torch":
     import torch  # noqa: F401  before TensorFlow, which Keras's data adapters import
+
+# Most of the time on JAX goes into compiling small programs, many of them the same. All
+# processes share one cache: the workers of a run, and what a test starts. Two of them
+# may meet at a file; what is read half-written is compiled again, with a warning.
+if BACKEND == "jax":
+    CACHE = Path(__file__).parent / ".pytest_cache" / "jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 with warnings.catch_warnings():
     # What the frameworks warn of while they are imported is no concern of ours.

@@ -12,7 +12,9 @@ map one width to another.
 The sizes are those of the pair that most papers report on CIFAR, resnet32x4 as the
 teacher of resnet8x4 (Tian et al., 2020, arXiv:1910.10699): stages of 10 and of 2
 convolutions, 64, 128 and 256 wide. Where features are projected the student is half as
-wide.
+wide. The small student is of a size that fits a phone: three stages of 2 convolutions,
+16 channels beside the teacher's 32, on batches of 64 images of 28×28. What a step costs
+beside its arithmetic weighs most there.
 
 All contenders train on the same batches, in one process, by turns. The headline is the
 ratio to the floor of the same round; the floor measured against a second copy of itself
@@ -48,7 +50,7 @@ class Case:
     """One pair of models and one list of losses, for each contender anew.
 
     Args:
-        options: The command line, which holds the widths of the teacher's stages.
+        options: The command line, or `small`: it holds all sizes of the teacher.
         student_widths: The widths of the student's stages.
         features: Whether each stage is compared, beside the logits.
     """
@@ -120,6 +122,14 @@ class Case:
         if not self.projects:
             timers["peer"] = self.distiller(keras.distillation, stock_logits())
         return timers
+
+
+def small(options: argparse.Namespace) -> argparse.Namespace:
+    """Return the command line with the sizes of the small teacher."""
+    sizes = {"image_size": 28, "widths": [32] * 3, "depths": [2, 2], "batch_size": 64}
+    if options.quick:
+        sizes = {"widths": [16] * 3}
+    return argparse.Namespace(**{**vars(options), **sizes})
 
 
 def measure(case: Case) -> dict[str, Any]:
@@ -209,8 +219,15 @@ def arguments() -> argparse.Namespace:
         default="wall",
         help="cpu: processor time, for a processor that others use too",
     )
+    parser.add_argument(
+        "--quick", action="store_true", help="one step of tiny models: does it run?"
+    )
     parser.add_argument("--json", type=Path, help="where to write all figures")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.steps, options.batch_size = 1, 1, 8
+        options.image_size, options.widths, options.depths = 8, [8, 16, 16], [1, 1]
+    return options
 
 
 def main() -> None:
@@ -223,6 +240,7 @@ def main() -> None:
         "logits": Case(options, same, features=False),
         "logits + features": Case(options, same, features=True),
         "logits + projected features": Case(options, narrower, features=True),
+        "logits, small student": Case(small(options), [16] * 3, features=False),
     }
     results = {}
     for name, case in cases.items():

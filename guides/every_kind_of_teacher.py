@@ -35,7 +35,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import keras_kd
-from keras_kd import losses, recipes, teachers
+from keras_kd import losses, recipes, students, teachers
 from keras_kd.data import CurriculumBatches, LinearPacing, difficulty
 
 digits = load_digits()
@@ -93,7 +93,7 @@ def new_student():
 # These digits are so easy that the student alone comes close to its teacher. Where two
 # students differ by a point or so, another seed may turn them round: one run on 1297
 # test images tells no more. What the methods do for accuracy, on larger sets and with
-# three seeds, stands in `benchmarks/results/regimes.md`.
+# three seeds, stands in `benchmarks/results/schemes.md`.
 
 # %%
 members = []

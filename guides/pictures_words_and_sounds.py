@@ -106,7 +106,7 @@ print("student taught", accuracy(student, pictures[test], groups[test]))
 
 # %% [markdown]
 # What helps is that 800 pictures now have an answer. Where each has its label, a reader
-# does not help: `benchmarks/results/regimes.md` has that row (`pictures_by_words`).
+# does not help: `benchmarks/results/schemes.md` has that row (`pictures_by_words`).
 #
 # ## One space for both: pictures find words
 #
@@ -219,6 +219,6 @@ print("student alone", accuracy(alone, sounds[test], groups[test]))
 print("student taught", accuracy(student, sounds[test], groups[test]))
 
 # %% [markdown]
-# 258 prompts to test leave an error of three points. `benchmarks/results/regimes.md`
+# 258 prompts to test leave an error of three points. `benchmarks/results/schemes.md`
 # has a row of three seeds (`sounds_by_words`), and one of the other way round, which
 # hurts: who hears knows less of these groups than who reads.

@@ -104,7 +104,7 @@ def test_wheel_names_its_extras_and_needs_little(wheel):
         for line in metadata
         if line.startswith("Requires-Dist: ") and "extra ==" not in line
     ]
-    assert sorted(needed) == ["keras>=3.15", "numpy"]
+    assert sorted(needed) == ["keras<3.17,>=3.15", "numpy"]
     extras = {
         line.removeprefix("Provides-Extra: ")
         for line in metadata

@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from keras_kd._backend.keras_internals import needs_a_batch
-
-# A mixin that stands before `keras.Model` among the bases of the Distiller.
-if TYPE_CHECKING:
-    from keras import Model as Trainer
-else:
-    Trainer = object
-
+from keras_kd._backend.keras_internals import (
+    BuildHooks,
+    batches_of,
+    needs_a_batch,
+    tracing_files,
+    value_of,
+)
 
 Frames = tuple[tuple[str, frozenset[str] | None], ...]
 
@@ -31,14 +30,7 @@ def tracing_frames(backend: str, *files: str) -> Frames:
     Returns:
         Pairs of the end of a file's name and the names of functions, None for all.
     """
-    control_flow = {"scan", "map", "while_loop", "fori_loop", "associative_scan"}
-    control_flow |= {"vectorized_map", "cond", "switch"}
-    return (
-        ("keras/src/layers/rnn/rnn.py", frozenset({"step"})),
-        (f"keras/src/backend/{backend}/rnn.py", None),
-        (f"keras/src/backend/{backend}/core.py", frozenset(control_flow)),
-        *((file, None) for file in files),
-    )
+    return (*tracing_files(backend), *((file, None) for file in files))
 
 
 class Fed(NamedTuple):
@@ -62,7 +54,7 @@ def as_fed(data: Any) -> Fed:
     return data if isinstance(data, Fed) else Fed(data)
 
 
-class SharedTrainer(Trainer):
+class SharedTrainer(BuildHooks):
     """Opens a distillation step around the train and test step of Keras.
 
     The trainers of Keras stay in charge of gradients, loss scaling, distribution and
@@ -104,7 +96,8 @@ class SharedTrainer(Trainer):
         """Return the batches of one execution with what travels with them."""
         raise NotImplementedError
 
-    def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+    def build_on_batch(self, build: Any, iterator: Any, data_batch: Any) -> None:
+        """Build on the first batch, after the engine has seen it."""
         engine = self._engine
         if not engine.checked or needs_a_batch(self):
             if data_batch is None:
@@ -113,7 +106,7 @@ class SharedTrainer(Trainer):
         if not engine.checked:
             self._on_first_batch(data_batch)
         with engine.building():
-            super()._symbolic_build(iterator, data_batch)
+            build(iterator, data_batch)
         engine.on_built()
 
     def _on_first_batch(self, batch: Any) -> None:
@@ -164,7 +157,8 @@ def first_batch_of(iterator: Any) -> Any:
     """Take one batch from a Keras epoch iterator, which the caller then resets."""
     with _without_workers(getattr(iterator, "data_adapter", None)):
         for _, _, data in iterator:
-            return data[0] if isinstance(data, (list, tuple)) else next(data)
+            taken = data[0] if isinstance(data, (list, tuple)) else next(data)
+            return batches_of(taken, iterator.steps_per_execution)[0]
     raise ValueError(
         "`x` must hold at least one batch. Received: a data set without any. Check "
         "that the generator or data set is not exhausted and not empty."
@@ -302,7 +296,7 @@ def failing_unless(finite: Any, loss: Any) -> Any:
 
 def is_lost(variable: keras.Variable) -> bool:
     """Say whether the value of a variable cannot be read (any more)."""
-    value = variable._value
+    value = value_of(variable)
     if value is None:
         return True
     is_deleted = getattr(value, "is_deleted", None)  # only JAX deletes

@@ -24,7 +24,11 @@ from keras_kd._backend.common import (
     preserving,
     tracing_frames,
 )
-from keras_kd._backend.keras_internals import update_metrics
+from keras_kd._backend.keras_internals import (
+    batches_of,
+    execution_of,
+    update_metrics,
+)
 
 TRACING_FRAMES = tracing_frames(
     "jax",
@@ -102,13 +106,17 @@ class DistillationTrainer(SharedTrainer):
         return super()._around(function, training=training)
 
     def _feed(self, batches: Any, *, training: bool) -> Iterator[Fed]:
-        for batch in batches:
-            extra = self._engine.on_batch(batch)
+        steps = self.steps_per_execution
+        for execution in batches:
             frozen = [variable.value for variable in self._frozen.variables]
             # While training the optimizer's step is part of the state, and its
             # variable is empty; in evaluation it is the other way round.
             number = None if training else self._engine.optimizer_step()
-            yield Fed(batch, extra, frozen, number)
+            fed = [
+                Fed(batch, self._engine.on_batch(batch), frozen, number)
+                for batch in batches_of(execution, steps)
+            ]
+            yield execution_of(fed, steps)
 
     def train_step(self, state: Any, data: Any) -> Any:
         """Train on a batch, as `keras.Model.train_step` does."""

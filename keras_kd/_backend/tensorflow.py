@@ -23,6 +23,7 @@ from keras_kd._backend.common import (
     preserving,
     tracing_frames,
 )
+from keras_kd._backend.keras_internals import TracingHooks, has_strategy
 
 TRACING_FRAMES = tracing_frames(
     "tensorflow",
@@ -57,7 +58,7 @@ def first_rows(leaf: Any, count: int) -> Any:
     return tf.convert_to_tensor(leaf[:count])
 
 
-class DistillationTrainer(SharedTrainer):
+class DistillationTrainer(SharedTrainer, TracingHooks):
     """Reads frozen variables where they are."""
 
     def _feed(self, batches: Any, *, training: bool) -> Any:
@@ -139,15 +140,14 @@ class DistillationTrainer(SharedTrainer):
         ) as step:
             yield batch, step
 
-    def _maybe_symbolic_build(
-        self, iterator: Any = None, data_batch: Any = None
-    ) -> None:
+    def build_before_tracing(self, build: Any, iterator: Any, data_batch: Any) -> None:
+        """Check and build on the first batch, before anything is traced."""
         # Keras builds a TensorFlow model while it traces the first step; an error
         # there would come too late, and after part of the model has been built.
         engine = self._engine
         with self.distribute_strategy.scope():
             # With a strategy Keras reads a batch itself, and by its workers, if any.
-            if not engine.checked or self._distribute_strategy is not None:
+            if not engine.checked or has_strategy(self):
                 if data_batch is None:
                     data_batch = _of_one_replica(self, first_batch_of(iterator))
                 data_batch = engine.prepare_batch(data_batch)
@@ -159,7 +159,7 @@ class DistillationTrainer(SharedTrainer):
         if data_batch is not None:
             iterator = None  # the batch at hand serves; do not read another
         with engine.building():
-            super()._maybe_symbolic_build(iterator, data_batch)
+            build(iterator, data_batch)
         engine.on_built()
 
 

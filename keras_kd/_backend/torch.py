@@ -18,7 +18,7 @@ from keras_kd._backend.common import (
     preserving,
     tracing_frames,
 )
-from keras_kd._backend.keras_internals import as_tensors
+from keras_kd._backend.keras_internals import as_tensors, parts_of
 
 TRACING_FRAMES = tracing_frames("torch", "torch/utils/checkpoint.py")
 
@@ -108,7 +108,9 @@ class Modes:
             return list(root.modules())
         # Found once: walking through a large model takes longer than a step may.
         if self._found is None:
-            self._found = [m for m in root.modules() if not _is_keras(m)]
+            # Keras may hold layers in lists, which torch does not look into.
+            every = {id(m): m for part in parts_of(root) for m in part.modules()}
+            self._found = [m for m in every.values() if not _is_keras(m)]
         return self._found
 
 

@@ -268,6 +268,8 @@ NOT_OURS = {
 
 def test_the_stocks_own_tests_pass_with_the_import_changed(tmp_path):
     folder = Path(keras.__file__).parent / "src" / "distillation"
+    if "dev" in keras.__version__ and not (folder / "distiller_test.py").exists():
+        pytest.skip("the nightly's wheel comes without Keras's own tests")
     expected = set()
     for name in ("distiller_test.py", "distillation_loss_test.py"):
         text = (folder / name).read_text()

@@ -6,14 +6,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.layer_paths import check_has_layers, walk
 from keras_kd.losses.attention.layer_map import evenly_spread
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_finite, check_probabilities
 from keras_kd.losses.registry import Method
 from keras_kd.ops.probabilities import probabilities_kl_divergence
-from keras_kd.taps import Output, Tap
+from keras_kd.signals.attention_layers import attention_layers
+from keras_kd.signals.base import Signal
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import Tap
 
 _COMPARISONS = ("kl_divergence", "mse")
 _HEADS = ("auto", "paired", "averaged")
@@ -28,8 +30,10 @@ class AttentionDistillation(DistillationLoss):
     the keys. One value per query; padding queries are left out by their Keras mask.
 
     Args:
-        teacher_layers: The teacher's `keras.layers.MultiHeadAttention` layers (paths,
-            layer objects or `Tap`s), in their order. None for all of the model.
+        teacher_layers: The teacher's attention layers (paths, layer objects or
+            `Tap`s), in their order. None for all of the model: Keras's own, their
+            subclasses, and layers with parts named query, key and value. Those that
+            form no probabilities (fused or flash attention) are refused.
         student_layers: The same for the student.
         layer_map: For each student layer the index of the teacher layer to learn
             from. None spreads them evenly and ends at the last: student layer i of M
@@ -83,7 +87,7 @@ class AttentionDistillation(DistillationLoss):
         self.layer_map = None if layer_map is None else list(layer_map)
         self.heads = heads
         self.loss = loss
-        self._taps: dict[str, list[Tap] | None] = {
+        self._taps: dict[str, list[Any] | None] = {
             "teacher": _taps(self.teacher_layers),
             "student": _taps(self.student_layers),
         }
@@ -92,13 +96,13 @@ class AttentionDistillation(DistillationLoss):
         """Find the attention layers of the models where none were named."""
         for side, model in (("teacher", teacher), ("student", student)):
             if self._taps[side] is None:
-                check_has_layers(model, side=side)
-                found = [layer for _, layer in walk(model) if is_attention(layer)]
+                found = attention_layers(model, side=side)
                 if not found:
                     raise ValueError(
                         f"`{side}_layers` must name layers, because the {side} "
-                        f"'{model.name}' has no `keras.layers.MultiHeadAttention` "
-                        "(or is not built yet). Received: None."
+                        f"'{model.name}' has no `keras.layers.MultiHeadAttention` and "
+                        "no layer with parts named query, key and value (or is not "
+                        "built yet). Received: None."
                     )
                 self._taps[side] = _taps(found)
         super().bind(teacher, student)
@@ -209,7 +213,7 @@ METHODS = (
 def _as_list(argument: str, layers: Any) -> list[Any] | None:
     if layers is None:
         return None
-    if isinstance(layers, (str, keras.layers.Layer, Tap)):
+    if isinstance(layers, (str, keras.layers.Layer, Signal)):
         return [layers]
     if not layers:
         raise ValueError(
@@ -219,24 +223,20 @@ def _as_list(argument: str, layers: Any) -> list[Any] | None:
     return list(layers)
 
 
-def _taps(layers: list[Any] | None) -> list[Tap] | None:
+def _taps(layers: list[Any] | None) -> list[Any] | None:
     if layers is None:
         return None
     return [
         Tap(layer.layer, layer.call, "attention")
         if isinstance(layer, Tap)
+        else layer
+        if isinstance(layer, Signal)
         else Tap(layer, of="attention")
         for layer in layers
     ]
 
 
-def _addresses(layers: list[Any] | None, taps: list[Tap] | None) -> Any:
+def _addresses(layers: list[Any] | None, taps: list[Any] | None) -> Any:
     if layers is None or taps is None:
         return None
     return [address_config(*pair) for pair in zip(layers, taps, strict=True)]
-
-
-def is_attention(layer: Any) -> bool:
-    """Say whether a layer gives attention probabilities."""
-    kinds = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
-    return isinstance(layer, kinds)

@@ -13,7 +13,8 @@ from keras_kd.losses.logits.class_comparison import check_logits, check_one_outp
 from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence
 from keras_kd.ops.selection import unit_vectors
-from keras_kd.taps import Output, Tap
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import as_signal
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -82,7 +83,7 @@ class DistilBertDistillation(DistillationLoss):
         self._signals_of = [
             {
                 "logits": Output(key),
-                "hidden": layer if isinstance(layer, Tap) else Tap(layer),
+                "hidden": as_signal(layer),
             }
             for key, layer in zip(pair, layers, strict=True)
         ]

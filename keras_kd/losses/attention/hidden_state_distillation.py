@@ -10,7 +10,7 @@ from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.feature_distillation import FeatureDistillation
 from keras_kd.losses.registry import Method
-from keras_kd.taps import Tap
+from keras_kd.signals.tap import Tap
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

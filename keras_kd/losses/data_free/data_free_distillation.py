@@ -14,7 +14,8 @@ from keras_kd.losses.logits.class_comparison import check_logits
 from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence, log_probabilities
 from keras_kd.ops.ensembles import label_crossentropy
-from keras_kd.taps import Output, Tap
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import as_signal
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -75,8 +76,7 @@ class DataFreeDistillation(DistillationLoss):
         self.information_weight = information_weight
         self.temperature = temperature
         self.layer_name = layer_name
-        is_tap = layer_name is None or isinstance(layer_name, Tap)
-        self._tap = layer_name if is_tap else Tap(layer_name)
+        self._tap = None if layer_name is None else as_signal(layer_name)
         self._outputs = {"teacher": Output("teacher"), "student": Output("student")}
 
     def teacher_signals(self) -> Any:

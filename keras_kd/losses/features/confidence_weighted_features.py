@@ -6,7 +6,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.layer_paths import find_layer
 from keras_kd.layers.frozen_copy import frozen_copy
 from keras_kd.layers.projector import projector
 from keras_kd.losses.base import DistillationLoss, address_config
@@ -24,7 +23,8 @@ from keras_kd.losses.registry import Method
 from keras_kd.ops.ensembles import confidence_weights
 from keras_kd.ops.positions import both_masks, mean_over_positions
 from keras_kd.ops.target_classes import names_class
-from keras_kd.taps import Tap
+from keras_kd.signals.layer_paths import find_layer
+from keras_kd.signals.tap import Tap
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

@@ -26,7 +26,7 @@ from keras_kd.losses.logits.output_comparison import OutputComparison
 from keras_kd.losses.registry import Method
 from keras_kd.ops.target_classes import names_class
 from keras_kd.ops.target_enhancement import target_enhanced_crossentropy
-from keras_kd.taps import Tap
+from keras_kd.signals.tap import as_signal
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -92,10 +92,7 @@ class OneForAllDistillation(OutputComparison):
         self.student_layer_names = list(student_layer_names)
         self.epsilon = epsilon
         self.temperature = temperature
-        self._stages = [
-            layer if isinstance(layer, Tap) else Tap(layer)
-            for layer in student_layer_names
-        ]
+        self._stages = [as_signal(layer) for layer in student_layer_names]
         self._exits: list[Any] = []
 
     def student_signals(self) -> Any:

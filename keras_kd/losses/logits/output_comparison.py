@@ -3,7 +3,7 @@
 from typing import Any
 
 from keras_kd.losses.base import DistillationLoss
-from keras_kd.taps import Output
+from keras_kd.signals.output import Output
 
 
 class OutputComparison(DistillationLoss):

@@ -10,7 +10,8 @@ from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_same_classes
 from keras_kd.losses.logits.class_comparison import check_logits, check_one_output
 from keras_kd.ops.divergences import kl_divergence
-from keras_kd.taps import Output, Tap
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import Tap
 
 
 class SeveralTeachers(DistillationLoss):

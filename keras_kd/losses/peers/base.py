@@ -6,7 +6,7 @@ from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_same_classes
 from keras_kd.losses.logits.class_comparison import check_logits, class_labels
-from keras_kd.taps import Output
+from keras_kd.signals.output import Output
 
 
 class PeerComparison(DistillationLoss):

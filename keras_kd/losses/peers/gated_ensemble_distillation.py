@@ -16,7 +16,7 @@ from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence
 from keras_kd.ops.ensembles import label_crossentropy, mean_of_logits
 from keras_kd.ops.target_classes import names_class
-from keras_kd.taps import Tap
+from keras_kd.signals.tap import as_signal
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -60,8 +60,7 @@ class GatedEnsembleDistillation(PeerComparison):
         super().__init__(name=name)
         self.student_layer_name = student_layer_name
         self.temperature = temperature
-        is_tap = isinstance(student_layer_name, Tap)
-        self._tap = student_layer_name if is_tap else Tap(student_layer_name)
+        self._tap = as_signal(student_layer_name)
         self._gate: Any = None
 
     def student_signals(self) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.logits.class_comparison import check_logits, check_one_output
-from keras_kd.taps import Output
+from keras_kd.signals.output import Output
 
 
 class OwnOutput(DistillationLoss):

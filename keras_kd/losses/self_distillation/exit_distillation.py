@@ -20,7 +20,7 @@ from keras_kd.ops.divergences import kl_divergence, squared
 from keras_kd.ops.ensembles import label_crossentropy
 from keras_kd.ops.positions import mean_over_positions
 from keras_kd.ops.target_classes import names_class
-from keras_kd.taps import Tap
+from keras_kd.signals.tap import as_signal
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -92,10 +92,7 @@ class ExitDistillation(OwnOutput):
         self.student_layer_names = list(student_layer_names)
         self.alpha = alpha
         self.feature_weight = feature_weight
-        self._stages = [
-            layer if isinstance(layer, Tap) else Tap(layer)
-            for layer in student_layer_names
-        ]
+        self._stages = [as_signal(layer) for layer in student_layer_names]
         self._exits: list[Any] = []
 
     def student_signals(self) -> Any:

@@ -1,0 +1,1 @@
+"""What every loss does with inputs that are wrong, odd or extreme."""
