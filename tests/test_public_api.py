@@ -25,12 +25,21 @@ def public_api():
             if callable(value) and known.setdefault(value, path) != path:
                 lines.append(f"{path} = {known[value]}")
             elif inspect.isclass(value):
-                lines += [f"{path}{arguments_of(value)}", *surface_of(value, path)]
+                lines += [f"{path}{made_by(value)}", *surface_of(value, path)]
             elif callable(value):
                 lines.append(f"{path}{arguments_of(value)}")
             elif not inspect.ismodule(value) and name != "__version__":
                 lines.append(path)
     return lines
+
+
+def made_by(cls):
+    """Return the arguments that make a class, where they are ours."""
+    owner = next(kind for kind in cls.__mro__ if "__init__" in vars(kind))
+    # Those that Keras takes differ from backend to backend.
+    return (
+        " as in Keras" if owner.__module__.startswith("keras.") else arguments_of(cls)
+    )
 
 
 def arguments_of(function):

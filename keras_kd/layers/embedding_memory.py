@@ -98,11 +98,11 @@ class EmbeddingMemory(keras.layers.Layer):
         ids = ops.cast(ids, "int32")
         is_kept = ops.cast(kept > 0.0, "int32")
         # What is not stored repeats the first that is: its number may stand in the
-        # batch once more, and writes to one place have no order.
-        places = ops.cumsum(ops.ones_like(ids)) - 1
+        # batch once more, and writes to one row have no order.
+        own = ops.cumsum(ops.ones_like(ids)) - 1
         first = ops.cast(ops.argmax(is_kept), "int32")
-        source = ops.where(is_kept > 0, places, first)
-        places = ops.expand_dims(ops.take(ids, source), -1)
+        source = ops.where(is_kept > 0, own, first)
+        indices = ops.expand_dims(ops.take(ids, source), -1)
         for bank, new, variable, z in zip(
             self.banks, vectors, self.normalizers, normalizers, strict=True
         ):
@@ -112,7 +112,7 @@ class EmbeddingMemory(keras.layers.Layer):
             mixed = unit_vectors(momentum * old + (1.0 - momentum) * new)
             rows = ops.where(ops.expand_dims(kept, -1) > 0.0, mixed, old)
             rows = ops.take(rows, source, axis=0)
-            bank.assign(ops.scatter_update(stored, places, rows))
+            bank.assign(ops.scatter_update(stored, indices, rows))
             variable.assign(z)
 
     def get_config(self) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def pair_kl_divergence(
 
     Reference: Yun et al., 2020, CS-KD, arXiv:2003.13964.
     """
-    # Whoever is a pair has one: all others may hold anything.
+    # Whoever is in a pair has one: all others may hold anything.
     logits = kept_rows(has_pair, logits)
     targets = ops.stop_gradient(logits) if stop_gradient else logits
     targets = ops.take(targets, index, axis=0)

@@ -65,8 +65,8 @@ def nearest_neighbours(features: Any, size: tuple[Any, Any]) -> Any:
     features = ops.convert_to_tensor(features)
     lengths = ops.shape(features)[1:3]
     for axis, target, length in zip((1, 2), size, lengths, strict=True):
-        places = ops.arange(target, dtype="int32")
-        nearest = (2 * places + 1) * length // (2 * target)
+        indices = ops.arange(target, dtype="int32")
+        nearest = (2 * indices + 1) * length // (2 * target)
         features = ops.take(features, nearest, axis=axis)
     return features
 
@@ -102,9 +102,9 @@ def _averaged(features: Any, axis: int, length: Any, target: Any) -> Any:
 
 
 def _averaging_matrix(length: Any, target: Any) -> Any:
-    places = ops.expand_dims(ops.arange(target, dtype="int32"), 1)
-    start = places * length // target
-    stop = ((places + 1) * length + target - 1) // target
+    indices = ops.expand_dims(ops.arange(target, dtype="int32"), 1)
+    start = indices * length // target
+    stop = ((indices + 1) * length + target - 1) // target
     column = ops.expand_dims(ops.arange(length, dtype="int32"), 0)
     inside = ops.logical_and(column >= start, column < stop)
     return ops.cast(inside, "float32") / ops.cast(stop - start, "float32")

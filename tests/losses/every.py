@@ -21,6 +21,15 @@ SIGNALS = {
     "exits": (OUTPUT, {"output": OUTPUT, "stages": [(4, 4, 3), (2, 2, 4)]}),
     "attention": ([(2, 3, 3)], [(2, 3, 3)]),
     "relations": ([(3, 2, 4)] * 3, [(3, 2, 2)] * 3),
+    "states": ([(3, 5)] * 2, [(3, 4)] * 2),
+    "tinybert": (
+        {"attention": [(2, 3, 3)], "states": [(3, 5)], "embeddings": [(3, 5)]},
+        {"attention": [(2, 3, 3)], "states": [(3, 4)], "embeddings": [(3, 4)]},
+    ),
+    "distilbert": (
+        {"logits": (3, CLASSES), "hidden": (3, 5)},
+        {"logits": (3, CLASSES), "hidden": (3, 5)},
+    ),
     "nothing": (None, OUTPUT),
     "own_exits": (None, {"output": OUTPUT, "stages": [(4, 4, 3), (5,)]}),
     "teachers": ([OUTPUT] * 2, OUTPUT),
@@ -115,6 +124,17 @@ _OTHERS = {
     ),
     "last_batch": (lambda: losses.LastBatchDistillation(BATCH), "nothing"),
     "exits": (lambda: losses.ExitDistillation(["a", "b"]), "own_exits"),
+    "hidden_states": (
+        lambda: losses.HiddenStateDistillation(["a", "b"], ["a", "b"]),
+        "states",
+    ),
+    "tinybert": (
+        lambda: losses.TinyBertDistillation(
+            ["a"], ["a"], embeddings=("e", "e"), attention=(["a"], ["a"])
+        ),
+        "tinybert",
+    ),
+    "distilbert": (lambda: losses.DistilBertDistillation("h", "h"), "distilbert"),
     "hint_cosine": (
         lambda: losses.FeatureDistillation("cosine_similarity"),
         "same_width",
@@ -132,6 +152,9 @@ CASES = {
         _SIGNALS.get(name, method.signals),
     )
     for name, method in losses.methods().items()
+    # Those on other signals stand in `_OTHERS`, with what they need.
+    if method.signals in ("outputs", "feature", "stages", "exits", "nothing")
+    or name in ("attention", "minilm")
 } | {name: Case(*given) for name, given in _OTHERS.items()}
 
 Y = np.array([0, 0, 1, 2, 1, 2], "int32")

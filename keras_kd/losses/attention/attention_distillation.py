@@ -175,8 +175,8 @@ class AttentionDistillation(DistillationLoss):
         del step
         count = len(student)
         return [
-            self._one_layer(teacher[place], s) / count
-            for s, place in zip(student, self._mapped(), strict=True)
+            self._one_layer(teacher[index], s) / count
+            for s, index in zip(student, self._mapped(), strict=True)
         ]
 
     def _one_layer(self, teacher: Any, student: Any) -> Any:

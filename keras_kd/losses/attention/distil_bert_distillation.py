@@ -12,6 +12,7 @@ from keras_kd.losses.logits.checks import check_finite, check_same_classes
 from keras_kd.losses.logits.class_comparison import check_logits, check_one_output
 from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence
+from keras_kd.ops.selection import unit_vectors
 from keras_kd.signals.output import Output
 from keras_kd.signals.tap import as_signal
 
@@ -124,14 +125,15 @@ class DistilBertDistillation(DistillationLoss):
             student["logits"],
             temperature=step.value(self, "temperature"),
         )
-        distance = 1.0 + keras.losses.cosine_similarity(
-            ops.cast(teacher["hidden"], "float32"),
-            ops.cast(student["hidden"], "float32"),
+        # Keras's cosine has no gradient at a hidden state of 0.
+        cosine = ops.sum(
+            unit_vectors(ops.cast(teacher["hidden"], "float32"))
+            * unit_vectors(ops.cast(student["hidden"], "float32")),
+            axis=-1,
         )
-        return (
-            step.value(self, "logits_weight") * divergence
-            + step.value(self, "cosine_weight") * distance
-        )
+        return step.value(self, "logits_weight") * divergence + step.value(
+            self, "cosine_weight"
+        ) * (1.0 - cosine)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -177,13 +177,13 @@ class ConfidenceWeightedFeatures(DistillationLoss):
             # The mask of an image that is averaged down no longer fits.
             both = None if len(s.shape) == 4 else both_masks(mask, own_mask)
             distances.append(_mean_square(t - s, both))
-        answers = ops.stack([ops.cast(answer, "float32") for answer in logits])
+        stacked = ops.stack([ops.cast(one, "float32") for one in logits])
         labels = class_labels(
-            step.y, answers[0], key=self.output, loss_name=type(self).__name__
+            step.y, stacked[0], key=self.output, loss_name=type(self).__name__
         )
-        weights = ops.stop_gradient(confidence_weights(answers, labels))
+        weights = ops.stop_gradient(confidence_weights(stacked, labels))
         value = ops.sum(weights * ops.stack(distances), axis=0)
-        return only_valid(step, names_class(labels, answers.shape[-1]), value)
+        return only_valid(step, names_class(labels, stacked.shape[-1]), value)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -62,11 +62,6 @@ class OverhaulDistillation(StageComparison):
         self._connectors: list[Any] = []
         self._margins: list[Any] = []
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        connectors = [layer for pair in self._connectors for layer in pair]
-        return connectors + self._margins
-
     def build(self, teacher: Any, student: Any) -> None:
         super().build(teacher, student)
         if self._connectors:

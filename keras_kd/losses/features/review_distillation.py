@@ -66,10 +66,6 @@ class ReviewDistillation(StageComparison):
         self.width = width
         self._fusions: list[Any] = []
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return list(self._fusions)
-
     def build(self, teacher: Any, student: Any) -> None:
         super().build(teacher, student)
         if self._fusions:

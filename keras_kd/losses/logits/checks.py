@@ -130,7 +130,7 @@ def check_probabilities(
         remedy: What to do, a sentence that ends the message.
 
     Raises:
-        ValueError: A value lies outside of [0, 1] or, where the classes exclude each
+        ValueError: If a value is not in [0, 1] or, where the classes exclude each
             other, those of a row do not sum to 1.
     """
     array = _rows_that_say_something(values)

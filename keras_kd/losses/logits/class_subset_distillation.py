@@ -135,7 +135,7 @@ class ClassSubsetDistillation(OutputComparison):
             ops.equal(ops.expand_dims(labels, -1), ops.convert_to_tensor(self.classes)),
             axis=-1,
         )
-        # Where the teacher knows nothing its answer counts as little as padding.
+        # Where the teacher knows nothing its output counts as little as padding.
         return only_valid(step, own, value)
 
 

@@ -55,11 +55,11 @@ class ConfidenceWeightedDistillation(SeveralTeachers):
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         labels = class_labels(step.y, student, key=None, loss_name=type(self).__name__)
-        answers, values = self.divergences(teacher, student, step)
-        weights = confidence_weights(answers, labels)
+        logits, values = self.divergences(teacher, student, step)
+        weights = confidence_weights(logits, labels)
         # Of a teacher of weight 0 the divergence may be infinite.
         value = ops.sum(weighted(weights, values), axis=0)
-        return only_valid(step, names_class(labels, answers.shape[-1]), value)
+        return only_valid(step, names_class(labels, logits.shape[-1]), value)
 
 
 METHODS = (

@@ -96,10 +96,6 @@ class CurriculumTemperature(ClassComparison):
         self._temperature: LearnedTemperature | None = None
 
     @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return [] if self._temperature is None else [self._temperature]
-
-    @property
     def temperature(self) -> float:
         """The present temperature."""
         if self._temperature is None:

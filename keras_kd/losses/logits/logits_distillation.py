@@ -67,8 +67,8 @@ class LogitsDistillation(OutputComparison):
 
     Raises:
         ValueError: If `temperature` is not positive, `loss` is not one of these, the
-            outputs do not fit it, or those of the first batch are no logits, with
-            `from_logits=False` no probabilities.
+            outputs do not fit it, or those of the first batch are not logits, with
+            `from_logits=False` not probabilities.
 
     Example:
     >>> loss = LogitsDistillation(temperature=2.0)

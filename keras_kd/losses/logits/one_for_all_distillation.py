@@ -12,7 +12,11 @@ from keras_kd.losses.base import address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.shapes import channels_last
 from keras_kd.losses.left_out import included_rows, kept_signals, only_valid
-from keras_kd.losses.logits.checks import NO_CLASSES, check_finite, check_same_classes
+from keras_kd.losses.logits.checks import (
+    NO_CLASSES,
+    check_finite,
+    check_same_classes,
+)
 from keras_kd.losses.logits.class_comparison import (
     check_logits,
     check_one_output,
@@ -91,10 +95,6 @@ class OneForAllDistillation(OutputComparison):
         self._stages = [as_signal(layer) for layer in student_layer_names]
         self._exits: list[Any] = []
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return list(self._exits)
-
     def student_signals(self) -> Any:
         return {"output": self._outputs["student"], "stages": self._stages}
 
@@ -143,13 +143,13 @@ class OneForAllDistillation(OutputComparison):
         rows = included_rows(step, ops.shape(own)[0])
         teacher = kept_signals(step, "teacher", teacher)
         labels = class_labels(step.y, own, key=key, loss_name=type(self).__name__)
-        answers = [own]
+        outputs = [own]
         masks = step.mask_of("student", student["stages"], "stages")
         for layer, stage, mask in zip(
             self._exits, student["stages"], masks, strict=True
         ):
             features = channels_last(ops.cast(stage, "float32"))
-            answers.append(
+            outputs.append(
                 layer(features, training=step.training, mask=mask, included=rows)
             )
         value = sum(
@@ -160,7 +160,7 @@ class OneForAllDistillation(OutputComparison):
                 epsilon=step.value(self, "epsilon"),
                 temperature=step.value(self, "temperature"),
             )
-            for logits in answers
+            for logits in outputs
         )
         return only_valid(step, names_class(labels, own.shape[-1]), value)
 

@@ -78,13 +78,13 @@ class SeveralTeachers(DistillationLoss):
             A pair of tensors, of shape `(teachers, ..., classes)` and
             `(teachers, ...)`, float32.
         """
-        answers = ops.stack([ops.cast(answer, "float32") for answer in teacher])
+        logits = ops.stack([ops.cast(one, "float32") for one in teacher])
         values = kl_divergence(
-            answers,
-            ops.broadcast_to(ops.expand_dims(student, 0), ops.shape(answers)),
+            logits,
+            ops.broadcast_to(ops.expand_dims(student, 0), ops.shape(logits)),
             temperature=step.value(self, "temperature"),
         )
-        return answers, values
+        return logits, values
 
 
 def check_num_teachers(num_teachers: Any) -> None:

@@ -68,10 +68,6 @@ class TeacherDroppingDistillation(SeveralTeachers):
         self.seed = seed
         self._dropping: list[Any] = []
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return list(self._dropping)
-
     def build(self, teacher: Any, student: Any) -> None:
         super().build(teacher, student)
         if not self._dropping:

@@ -70,7 +70,7 @@ class CollaborativeDistillation(PeerComparison):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
         temperature = step.value(self, "temperature")
-        together = ops.stack([ops.cast(answer, "float32") for answer in student])
+        together = ops.stack([ops.cast(logits, "float32") for logits in student])
         fixed = ops.stop_gradient(together)
         labels = None if self.combine == "mean" else self.labels(step, student)
         if labels is None:

@@ -26,9 +26,9 @@ class GatedEnsembleDistillation(PeerComparison):
     With the gate's weights g of the shared features and the branches' logits z_k, the
     ensemble's logits are z = Σ_k g_k z_k; the loss is CE(label, z) + Σ_k T²
     KL(softmax(z / T) ‖ softmax(z_k / T)), where the target carries no gradient. One
-    value per example; one whose label names no class is left out. A class that a
-    branch leaves out, by a logit of -inf, is left out of the ensemble. The gate trains
-    with the branches and is no part of them.
+    value per example; one whose label names no class is left out. A class that a branch
+    leaves out, by a logit of -inf, is left out of the ensemble. The gate trains with
+    the branches and is no part of them.
 
     Args:
         student_layer_name: The shared features that the gate reads: "trunk" of a
@@ -63,10 +63,6 @@ class GatedEnsembleDistillation(PeerComparison):
         self._tap = as_signal(student_layer_name)
         self._gate: Any = None
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return [] if self._gate is None else [self._gate]
-
     def student_signals(self) -> Any:
         return {"outputs": self._output, "features": self._tap}
 
@@ -92,13 +88,13 @@ class GatedEnsembleDistillation(PeerComparison):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
         temperature = step.value(self, "temperature")
-        answers = kept_signals(step, "student", student["outputs"], "outputs")
-        labels = self.labels(step, answers)
-        together = ops.stack(list(answers))
+        logits = kept_signals(step, "student", student["outputs"], "outputs")
+        labels = self.labels(step, logits)
+        together = ops.stack(list(logits))
         gates = self._gate(
             kept_signals(step, "student", student["features"], "features"),
             training=step.training,
-            included=included_rows(step, ops.shape(answers[0])[0]),
+            included=included_rows(step, ops.shape(logits[0])[0]),
             mask=step.mask_of("student", student["features"], "features"),
         )
         ensemble = mean_of_logits(together, ops.transpose(gates))

@@ -76,11 +76,11 @@ class MutualDistillation(PeerComparison):
         del teacher
         temperature = step.value(self, "temperature")
         everyone = range(len(student))
-        fixed = [ops.stop_gradient(answer) for answer in student]
+        fixed = [ops.stop_gradient(logits) for logits in student]
         total = ops.zeros(ops.shape(student[0])[:-1])
         for learner in everyone:
             sources = everyone if self.teachers is None else self.teachers
-            others = [place for place in sources if place != learner]
+            others = [index for index in sources if index != learner]
             if self.teachers is not None and learner in self.teachers:
                 continue
             for other in others:

@@ -98,10 +98,6 @@ class ContrastiveDistillation(FeatureComparison):
         self.seed = seed
         self._layers: list[Any] = []
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return list(self._layers)
-
     def build(self, teacher: Any, student: Any) -> None:
         super().build(teacher, student)
         if self._layers:

@@ -95,10 +95,6 @@ class ExitDistillation(OwnOutput):
         self._stages = [as_signal(layer) for layer in student_layer_names]
         self._exits: list[Any] = []
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return list(self._exits)
-
     def student_signals(self) -> Any:
         return {"output": self._output, "stages": self._stages}
 

@@ -81,10 +81,6 @@ class LastBatchDistillation(OwnOutput):
         self.sample_ids = sample_ids
         self._layers: list[Any] = []
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        return list(self._layers)
-
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         super().validate_outputs(teacher_outputs, student_outputs)
         if None in student_outputs.shape[1:]:

@@ -17,7 +17,7 @@ class PairComparison(OwnOutput):
 
     A subclass says by `keys` which ones belong together; an example is paired with the
     next one of the batch with the same key. One that is left out by its weight or mask
-    is in no pair.
+    is in no pair; one without a key is left out of the mean.
     """
 
     stop_gradient = True
@@ -31,7 +31,7 @@ class PairComparison(OwnOutput):
             step: The step.
 
         Returns:
-            Tensor of shape `(batch,)`; below 0 for an example without a pair.
+            Tensor of shape `(batch,)`; below 0 for an example without a key.
         """
         raise NotImplementedError
 

@@ -24,7 +24,8 @@ class SameClassDistillation(PairComparison):
     every example has a pair. Under several replicas pairs are sought within each
     replica's share.
 
-    Labels are class indices, or one-hot; of soft labels the largest counts.
+    Labels are class indices, or one-hot; of soft labels the largest counts. What has a
+    label that names no class is left out.
 
     Args:
         temperature: Positive number T, or a `LearningRateSchedule`. Defaults to 4.0.

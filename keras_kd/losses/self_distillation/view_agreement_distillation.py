@@ -22,7 +22,7 @@ class ViewAgreementDistillation(PairComparison):
     is the next view of the same example in the batch, with the same sample id; 0
     without one, and so for a batch of one, and in an evaluation on data without ids.
     `keras_kd.data.Views` makes such batches, with augmented views, or with copies that
-    only dropout tells apart. An example with an id below 0 has no pair.
+    only dropout tells apart. One with an id below 0 is left out.
 
     Args:
         temperature: Positive number T, or a `LearningRateSchedule`. Defaults to 1.0.
@@ -70,7 +70,9 @@ class ViewAgreementDistillation(PairComparison):
         self.stop_gradient = bool(stop_gradient)
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
-        if not step.training and not self._has_ids(step):
+        known = step.sample_ids is not None
+        known = known or (isinstance(step.x, dict) and self.sample_ids in step.x)
+        if not known and not step.training:
             # Arrays to validate on hold one view of each example.
             return ops.zeros(ops.shape(student)[:-1])
         return super().call(teacher, student, step)
@@ -79,13 +81,7 @@ class ViewAgreementDistillation(PairComparison):
         return sample_ids_of(step, self.sample_ids)
 
     def groups(self, step: StepContext) -> np.ndarray | None:
-        # The first batch may be one of arrays, too: a training on these is refused in
-        # its step.
-        return check_sample_ids(step, self.sample_ids) if self._has_ids(step) else None
-
-    def _has_ids(self, step: StepContext) -> bool:
-        is_key = isinstance(step.x, dict) and self.sample_ids in step.x
-        return step.sample_ids is not None or is_key
+        return check_sample_ids(step, self.sample_ids)
 
 
 METHODS = (
