@@ -55,7 +55,7 @@ def slopes(loss, teacher, student, dtype):
     return found
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("name", CASES)
 def test_the_gradient_is_finite_wherever_the_value_is(name, dtype):
     """A head that starts at zero would take all its weights to NaN in one step."""
