@@ -9,6 +9,7 @@ from keras_kd import (
     optimizers,
     recipes,
     schedules,
+    signals,
     students,
     teachers,
 )
@@ -26,7 +27,7 @@ from keras_kd.losses import (
     LogitsDistillation,
     StepContext,
 )
-from keras_kd.taps import Output, Tap
+from keras_kd.signals import Output, Tap
 
 __all__ = [
     "AttentionDistillation",
@@ -51,6 +52,7 @@ __all__ = [
     "optimizers",
     "recipes",
     "schedules",
+    "signals",
     "students",
     "teachers",
 ]

@@ -9,16 +9,18 @@ import keras
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.engine import saving
-from keras_kd.engine.between_epochs import TeacherBetweenEpochs
-from keras_kd.engine.engine import Engine
-from keras_kd.engine.first_batch import check_first_batch, check_inputs
-from keras_kd.engine.fit_data import (
+from keras_kd.data.check_inputs import check_inputs
+from keras_kd.data.fit_arguments import (
     fit_arguments,
     with_first_batch,
     with_weights_placed,
 )
-from keras_kd.engine.inputs import Inputs, task_counts
+from keras_kd.data.inputs import Inputs
+from keras_kd.data.task_labels import task_counts
+from keras_kd.engine import saving
+from keras_kd.engine.between_epochs import TeacherBetweenEpochs
+from keras_kd.engine.engine import Engine
+from keras_kd.engine.first_batch import check_first_batch
 from keras_kd.engine.objective import Objective, batch_size
 from keras_kd.engine.step import (
     Step,
@@ -29,8 +31,8 @@ from keras_kd.engine.step import (
 from keras_kd.engine.task import check_own_training, task_of
 from keras_kd.hyperparameters import Hyperparameter, LossWeights, Scalar
 from keras_kd.losses.logits import LogitsDistillation
+from keras_kd.signals.recording import Recording, reads_inside
 from keras_kd.students.base import as_student
-from keras_kd.taps import Recording, Tap
 from keras_kd.teachers.function import as_teacher
 
 
@@ -306,8 +308,8 @@ class Distiller(_backend.DistillationTrainer, keras.Model):
             number=engine.optimizer_step(),
             fed=engine.on_batch(batch),
         ) as step:
-            taps = any(isinstance(r, Tap) for r in engine.objective.requests("student"))
-            if y_pred is None or taps:
+            wanted = engine.objective.requests("student")
+            if y_pred is None or reads_inside(wanted, self.student, side="student"):
                 y_pred = self(x, training=training)
             else:
                 step.student = Recording(self.student, "student", output=y_pred)
@@ -329,6 +331,12 @@ class Distiller(_backend.DistillationTrainer, keras.Model):
             hidden = {tracker.name for tracker in self._trackers[1:]}
             results = {k: v for k, v in results.items() if k not in hidden}
         return results
+
+    def export(
+        self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any
+    ) -> None:
+        """Export the student, with the arguments of `keras.Model.export`."""
+        self.student.export(filepath, format=format, **kwargs)
 
     # Fitting
 

@@ -52,6 +52,34 @@ def check_scalar(
     return value if isinstance(value, (int, float)) else float(value)
 
 
+def check_weights(given: Any, count: int) -> list[Any]:
+    """Return one weight for each of `count` losses.
+
+    Args:
+        given: None for 1 each; a number or schedule for a single loss; or a sequence.
+        count: The number of losses.
+
+    Raises:
+        ValueError: If their number is another, or one is no weight.
+    """
+    argument = "distillation_loss_weights"
+    if given is None:
+        return [1.0] * count
+    if isinstance(given, (int, float, Schedule)):
+        given = [given]
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise ValueError(
+            f"`{argument}` must be None or a list with one weight per loss. "
+            f"Received: {argument}={given!r}"
+        )
+    if len(given) != count:
+        raise ValueError(
+            f"`{argument}` must hold one weight per loss, {count}. "
+            f"Received: {len(given)} weights, {argument}={list(given)!r}"
+        )
+    return [check_scalar(argument, weight, minimum=0) for weight in given]
+
+
 class Hyperparameter:
     """An attribute that holds a number or a schedule, and owns its variable.
 

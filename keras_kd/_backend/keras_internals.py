@@ -4,8 +4,10 @@ Keras has no public way to ask for these; gathering them here makes an upgrade o
 Keras a matter of one file. Each has a contract test.
 """
 
+import inspect
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -95,6 +97,11 @@ def attach_mask(tensor: Any, mask: Any) -> Any:
     return tensor
 
 
+def axis_of(loss: keras.losses.Loss) -> int:
+    """Return the axis of a `keras.losses.CosineSimilarity`, which its config lacks."""
+    return int(loss._fn_kwargs["axis"])
+
+
 def compiled_loss(model: keras.Model) -> Any:
     """Return the callable `(y, y_pred, sample_weight) -> loss` made by `compile`."""
     return model._compile_loss
@@ -106,14 +113,19 @@ def children(
     """Yield the direct sub-layers of a layer, each with the names it answers to.
 
     A sub-layer answers to its own name, to the attribute that holds it
-    (`self.proj` → "proj") and to its place in a list (`self.blocks` → "blocks[0]").
+    (`self.proj` → "proj"), to its place in a list (`self.blocks` → "blocks[0]"), and
+    to the property that returns a private attribute (`self._body` → "body").
     """
     attributes: dict[int, set[str]] = {}
     # On torch a layer is a module, which keeps its sub-modules in a dict of their own.
     held = {**vars(layer), **vars(layer).get("_modules", {})}
     for name, value in held.items():
         if name.startswith("_"):
-            continue
+            name = name.lstrip("_")
+            held_by_property = isinstance(getattr(type(layer), name, None), property)
+            # Of a private list, such as that of all layers, a property may leave out.
+            if not held_by_property or not isinstance(value, keras.layers.Layer):
+                continue
         if isinstance(value, keras.layers.Layer):
             attributes.setdefault(id(value), set()).add(name)
         elif isinstance(value, (list, tuple)):
@@ -122,6 +134,87 @@ def children(
                     attributes.setdefault(id(item), set()).add(f"{name}[{place}]")
     for child in layer._flatten_layers(include_self=False, recursive=False):
         yield child, {child.name} | attributes.get(id(child), set())
+
+
+def has_attention_method(layer: keras.layers.Layer) -> bool:
+    """Say whether a layer attends in the method that Keras's attention layers have."""
+    return callable(getattr(layer, _ATTENTION, None))
+
+
+def noting_attention(
+    plain: type, wanted: Callable[[Any], bool], note: Callable[[Any, Any], None]
+) -> dict[str, Any]:
+    """Return an override of the method in which layers of a class attend.
+
+    Keras's `MultiHeadAttention` calls it with projected queries, keys and values; so
+    do its subclasses, KerasHub's among them, whose own `call` may have no argument
+    `return_attention_scores` to ask for the probabilities by.
+
+    Args:
+        plain: The class of the layers.
+        wanted: Says of a layer of the class whether it is to be asked.
+        note: Called with the layer and its attention probabilities where it forms
+            them: where it returns a pair, and not in one fused operation.
+
+    Returns:
+        The method by its name, for the namespace of a subclass; empty for a class
+        without it.
+    """
+    attend = getattr(plain, _ATTENTION, None)
+    if attend is None:
+        return {}
+    signature = inspect.signature(attend)
+
+    def attend_and_note(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not wanted(self):
+            return attend(self, *args, **kwargs)
+        bound = signature.bind(self, *args, **kwargs)
+        if "return_attention_scores" in signature.parameters:
+            bound.arguments["return_attention_scores"] = True
+        result = attend(*bound.args, **bound.kwargs)
+        if isinstance(result, tuple) and len(result) == 2 and result[1] is not None:
+            note(self, result[1])
+        return result
+
+    return {_ATTENTION: attend_and_note}
+
+
+_ATTENTION = "_compute_attention"
+
+
+def is_auto_named(layer: keras.layers.Layer) -> bool:
+    """Say whether Keras made up the name of a layer, with a number that may change."""
+    stem = re.sub(
+        "(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", type(layer).__name__)
+    )
+    stem = re.sub("([a-z])([A-Z])", r"\1_\2", stem).lower()
+    return re.fullmatch(rf"{re.escape(stem)}(_\d+)?", layer.name) is not None
+
+
+def direction_of(model: keras.Model, monitor: str) -> str | None:
+    """Say whether a higher or a lower value of a logged metric is better.
+
+    Args:
+        model: A model whose metrics are built.
+        monitor: The name in the logs, with or without "val_".
+
+    Returns:
+        "max" or "min", as Keras's callbacks infer it from the compiled metrics; "min"
+        for a mean that the model itself keeps, as of its losses; None where unknown.
+    """
+    probe = keras.callbacks.EarlyStopping(monitor=monitor)
+    probe.set_model(model)
+    try:
+        probe._set_monitor_op()
+    except ValueError:
+        means = [m.name for m in model.metrics if isinstance(m, keras.metrics.Mean)]
+        return "min" if monitor.removeprefix("val_") in means else None
+    return "min" if probe.monitor_op is keras.ops.less else "max"
+
+
+def symbolic_calls(layer: keras.layers.Layer) -> int:
+    """Return how often a layer was called in the graphs of functional models."""
+    return len(layer._inbound_nodes)
 
 
 def penalties(model: keras.Model) -> list[Any]:
@@ -201,9 +294,10 @@ def reads_labels(model: keras.Model) -> bool:
     return model._compile_metrics is not None
 
 
-def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """List a layer and all that is inside of it, at any depth."""
-    return list(layer._flatten_layers())
+def parts_of(layer: Any) -> list[keras.layers.Layer]:
+    """List a layer and all that is inside of it, at any depth; none of a function."""
+    is_layer = isinstance(layer, keras.layers.Layer)
+    return list(layer._flatten_layers()) if is_layer else []
 
 
 def freeze(layer: keras.layers.Layer) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_kd import _backend
 from keras_kd.students.base import Student, as_student
 
 
@@ -24,8 +25,8 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
         verbose: As there.
         save_best_only: As there.
         save_weights_only: As there.
-        mode: As there. It must be given unless `monitor` is "loss" or "val_loss":
-            Keras asks the model that is saved for the direction of a metric.
+        mode: As there: with "auto", the direction is that of the Distiller's metric of
+            this name; of losses, less is better.
         save_freq: As there.
         initial_value_threshold: As there.
         part: The path of the student's part to save, as "peers[0]" of a `PeerGroup`
@@ -40,7 +41,7 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
     Example:
     ```python
     best = keras_kd.callbacks.StudentCheckpoint(
-        "student.keras", monitor="val_accuracy", mode="max", save_best_only=True
+        "student.keras", monitor="val_accuracy", save_best_only=True
     )
     distiller.fit(x, y, validation_data=(x_val, y_val), callbacks=[best])
     student = keras.saving.load_model("student.keras")
@@ -78,6 +79,8 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
         self.part = part
         self._chosen: Any = None
 
+    mode: str
+
     @property
     def model(self) -> Any:
         """The model that is saved, with the values of this moment."""
@@ -108,6 +111,20 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
             f'the {kind} {chosen.name!r}. Pass part="{path}", or save the '
             "Distiller with `keras.callbacks.ModelCheckpoint`."
         )
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._settle_mode()
+        super().on_train_batch_end(batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._settle_mode()
+        super().on_epoch_end(epoch, logs)
+
+    def _settle_mode(self) -> None:
+        """Ask the Distiller for the direction: the student has no metrics."""
+        if self.save_best_only and self.mode == "auto":
+            # Once the first batch has built the metrics, which is now.
+            self.mode = _backend.direction_of(super().model, self.monitor) or "auto"
 
 
 def _student_of(model: Any) -> Student:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_kd import _backend
+from keras_kd.data.labels import class_indices
 
 SAMPLE_IDS, INPUTS = "sample_id", "x"
 
@@ -234,8 +235,7 @@ class SameClassBatches(ShuffledBatches):
                 "SameClassBatches needs `y`, one array with the class of each example. "
                 f"Received: y={shape if shape is not None else type(y).__name__}"
             )
-        one_hot = len(shape) == 2 and shape[1] > 1
-        labels = self.y.argmax(axis=1) if one_hot else self.y.reshape(-1)
+        labels = class_indices(self.y)
         self._classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
     def order(self, epoch: int) -> np.ndarray:

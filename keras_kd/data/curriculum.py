@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_kd.data.batches import ShuffledBatches
+from keras_kd.data.labels import class_indices
 
 _MEASURES = ("loss", "confidence", "entropy")
 
@@ -28,7 +29,7 @@ def difficulty(
             `(count, 1)`, or one value per class, of which the largest counts.
         by: "loss", the cross-entropy of the label; "confidence", 1 − the largest
             probability; or "entropy" of the probabilities. Defaults to "loss".
-        batch_size: Number of examples that the teacher answers at once.
+        batch_size: Number of examples that the teacher runs on at once.
 
     Returns:
         Array of shape `(count,)`, larger for what is harder; with "loss" inf where the
@@ -63,16 +64,13 @@ def difficulty(
 
 def _classes_of(y: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Return the class of each example; of soft labels the largest counts."""
-    labels = np.asarray(y)
     count, classes = shape
-    if labels.shape == shape and classes > 1:
-        return labels.argmax(axis=-1)
-    if labels.shape not in ((count,), (count, 1)):
+    if np.shape(y) not in ((count,), (count, 1), shape):
         raise ValueError(
             f"`y` must hold one class index per example, of shape ({count},), or one "
-            f"value per class, of shape {shape}. Received: y of shape {labels.shape}"
+            f"value per class, of shape {shape}. Received: y of shape {np.shape(y)}"
         )
-    labels = labels.reshape(-1).astype("int64")
+    labels = class_indices(y)
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(
             f"`y` must hold classes from 0 to {classes - 1}. Received: labels from "

@@ -4,9 +4,6 @@ from typing import Any
 
 import keras
 
-from keras_kd.engine.engine import Engine
-from keras_kd.teachers.base import Teacher
-
 
 class TeacherBetweenEpochs(keras.callbacks.Callback):
     """Tells the teacher of a Distiller when an epoch begins and ends.
@@ -15,7 +12,7 @@ class TeacherBetweenEpochs(keras.callbacks.Callback):
         engine: The Distiller's parts.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Any) -> None:
         super().__init__()
         self._engine = engine
 
@@ -23,9 +20,7 @@ class TeacherBetweenEpochs(keras.callbacks.Callback):
     def is_needed(self) -> bool:
         """Whether the teacher does anything then."""
         teacher = self._engine.teacher
-        return teacher is not None and any(
-            _overrides(teacher, what) for what in ("on_epoch_begin", "on_epoch_end")
-        )
+        return teacher is not None and teacher.acts_between_epochs
 
     def beside(self, callbacks: Any) -> Any:
         """Return the user's callbacks with this one, where the teacher needs it."""
@@ -42,17 +37,8 @@ class TeacherBetweenEpochs(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Tell the teacher; `self.model` gives variables their values on JAX."""
-        self._tell("on_epoch_begin", epoch)
+        self._engine.teacher.on_epoch_begin(epoch, self.model.student)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Tell the teacher."""
-        self._tell("on_epoch_end", epoch)
-
-    def _tell(self, what: str, epoch: int) -> None:
-        teacher = self._engine.teacher
-        if teacher is not None and _overrides(teacher, what):
-            getattr(teacher, what)(epoch, self.model.student)
-
-
-def _overrides(teacher: Teacher, method: str) -> bool:
-    return getattr(type(teacher), method) is not getattr(Teacher, method)
+        self._engine.teacher.on_epoch_end(epoch, self.model.student)

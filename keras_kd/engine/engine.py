@@ -12,8 +12,8 @@ import keras
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.engine.fit_data import labels_and_weights
-from keras_kd.engine.inputs import Inputs
+from keras_kd.data.fit_arguments import labels_and_weights
+from keras_kd.data.inputs import Inputs
 from keras_kd.engine.names import check_apart
 from keras_kd.engine.objective import Objective
 from keras_kd.engine.owned_layers import OwnedLayers

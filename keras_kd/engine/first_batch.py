@@ -14,9 +14,9 @@ import numpy as np
 from keras import ops
 
 from keras_kd import _backend
+from keras_kd.data.check_inputs import check_inputs, check_sample_weights
+from keras_kd.data.task_labels import check_task_labels, task_counts
 from keras_kd.engine.engine import Engine
-from keras_kd.engine.inputs import task_counts
-from keras_kd.engine.objective import specs
 from keras_kd.engine.step import Step, run_student, running
 from keras_kd.losses.context import StepContext
 
@@ -37,7 +37,7 @@ def check_first_batch(engine: Engine, batch: Any) -> None:
     x, y, sample_weight = engine.prepare_batch(batch)
     check_inputs(x)
     _check_labels(engine, y)
-    _check_weights(engine.objective.names, x, sample_weight)
+    check_sample_weights(engine.objective.names[0], x, sample_weight)
     fed = engine.on_batch((x, y, sample_weight))
     whole = (x, y, sample_weight, fed)
     few = _first_examples(engine, whole)
@@ -48,7 +48,7 @@ def check_first_batch(engine: Engine, batch: Any) -> None:
     ):
         loss.check(teacher, student)
     _check_terms(engine.objective.names, result["terms"])
-    _check_task(engine.distiller, y, result["outputs"])
+    check_task_labels(engine.distiller.loss, y, result["outputs"])
     context = StepContext(
         x=x,
         y=y,
@@ -130,7 +130,7 @@ class _Trial:
         engine = self._engine
         if engine.objective.signal_specs is None or not _all_built(engine):
             shapes = _backend.shapes_of(self._signals, self._variables, self._compiled)
-            engine.objective.build([(specs(t), specs(s)) for t, s in shapes])
+            engine.objective.build(engine.objective.specs(shapes))
             engine.find_parts()
             own = [*engine.distiller.variables, *engine.frozen_variables()]
             self._variables = list({id(v): v for v in own}.values())
@@ -214,39 +214,6 @@ def _attempt(side: str, x: Any, run: Callable[[], Any]) -> Any:
         ) from error
 
 
-def check_inputs(x: Any) -> None:
-    """Raise where `x` is empty or text; data sets and generators pass.
-
-    Raises:
-        ValueError: It is.
-    """
-    leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
-    if not leaves:
-        raise ValueError(f"`x` must hold at least one array. Received: x={x!r}")
-    for leaf in leaves:
-        dtype = getattr(leaf, "dtype", None)
-        is_text = isinstance(leaf, str) or getattr(dtype, "kind", " ") in "USO"
-        if is_text and not _is_tensorflow_text(leaf):
-            raise ValueError(
-                "`x` must be numeric. Received: strings or objects, "
-                f"dtype={dtype or type(leaf).__name__}. Tokenise it in the data "
-                "pipeline."
-            )
-        shape = tuple(getattr(leaf, "shape", None) or ())
-        if shape and shape[0] == 0:
-            raise ValueError(
-                "`x` must hold at least one example. Received: an empty batch, of "
-                f"shape {shape}."
-            )
-
-
-def _is_tensorflow_text(leaf: Any) -> bool:
-    """Say whether Keras makes a string tensor of it, which layers may take."""
-    if _backend.BACKEND != "tensorflow" or getattr(leaf, "ndim", 0) != 1:
-        return False
-    return bool(leaf.dtype.kind == "O") and all(isinstance(e, str) for e in leaf)
-
-
 def _check_labels(engine: Engine, y: Any) -> None:
     if y is None and _backend.reads_labels(engine.distiller):
         raise ValueError(
@@ -255,24 +222,10 @@ def _check_labels(engine: Engine, y: Any) -> None:
         )
 
 
-def _check_weights(names: list[str], x: Any, sample_weight: Any) -> None:
-    """Raise where there are more or fewer weights than examples."""
-    count = next(v.shape[0] for v in keras.tree.flatten(x) if v is not None)
-    for weight in keras.tree.flatten(sample_weight):
-        if weight is not None and len(weight.shape) and weight.shape[0] != count:
-            raise ValueError(
-                f"The weights and masks of {names[0]} must have its batch size and "
-                f"length. Received: a weight of shape {tuple(weight.shape)} for "
-                f"values of shape {(count,)}."
-            )
-
-
 def _check_same_batch(teacher: Any, student: Any) -> None:
     for record in (teacher, student):
         outputs = [] if record is None else keras.tree.flatten(record.output)
-        if record is not None and any(
-            getattr(v, "shape", None) is None for v in outputs
-        ):
+        if record and not all(ops.is_tensor(value) for value in outputs):
             raise ValueError(
                 f"The {record.side} must return tensors. Received: {record.output!r}"
             )
@@ -287,23 +240,4 @@ def _check_same_batch(teacher: Any, student: Any) -> None:
             "Teacher and student must answer for the same examples. Received: outputs "
             f"for {sizes[0]} examples of the teacher and {sizes[1]} of the student. "
             "Check `teacher_inputs=` and `student_inputs=`."
-        )
-
-
-def _check_task(distiller: Any, y: Any, y_pred: Any) -> None:
-    """Raise where integer labels name classes that the student does not have."""
-    sparse = distiller.loss in (
-        "sparse_categorical_crossentropy",
-        "SparseCategoricalCrossentropy",
-    ) or isinstance(distiller.loss, keras.losses.SparseCategoricalCrossentropy)
-    if y is None or not sparse or keras.tree.is_nested(y_pred):
-        return
-    labels = np.asarray(ops.convert_to_numpy(y))
-    classes = y_pred.shape[-1]
-    ignored = getattr(distiller.loss, "ignore_class", None)
-    labels = labels[labels != ignored] if ignored is not None else labels
-    if labels.size and (np.min(labels) < 0 or np.max(labels) >= classes):
-        raise ValueError(
-            f"`y` must hold classes from 0 to {classes - 1}, as many as the student "
-            f"has outputs. Received: labels from {np.min(labels)} to {np.max(labels)}."
         )

@@ -1,19 +1,18 @@
 """All losses of a Distiller: what they want, and what they make of it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_kd import _backend
 from keras_kd.engine.names import check_name, unique
 from keras_kd.engine.reduction import Reads, reads_of, reduce_loss
-from keras_kd.hyperparameters import Schedule, check_scalar, parts_in
-from keras_kd.losses.base import DistillationLoss, requests_in, values_and_valid
+from keras_kd.hyperparameters import check_weights, parts_in
+from keras_kd.losses.base import DistillationLoss, requests_in
 from keras_kd.losses.stock import as_distillation_loss
-from keras_kd.taps import Recording
+from keras_kd.losses.values import check_values
+from keras_kd.signals.recording import Recording
 
 
 class Objective:
@@ -27,8 +26,8 @@ class Objective:
     """
 
     def __init__(self, losses: Any) -> None:
-        self.given = list(losses) if isinstance(losses, (list, tuple)) else [losses]
-        if losses is None or not self.given:
+        self.given = list(losses) if keras.tree.is_nested(losses) else [losses]
+        if not self.given:
             raise ValueError(
                 "`distillation_losses` must hold at least one DistillationLoss. "
                 f"Received: distillation_losses={losses!r}"
@@ -48,22 +47,7 @@ class Objective:
         Raises:
             ValueError: Their number is another, or one is no weight.
         """
-        argument = "distillation_loss_weights"
-        if given is None:
-            return [1.0] * len(self.given)
-        if isinstance(given, (int, float, Schedule)):
-            given = [given]
-        if not isinstance(given, Sequence) or isinstance(given, str):
-            raise ValueError(
-                f"`{argument}` must be None or a list with one weight per loss. "
-                f"Received: {argument}={given!r}"
-            )
-        if len(given) != len(self.given):
-            raise ValueError(
-                f"`{argument}` must hold one weight per loss, {len(self.given)}. "
-                f"Received: {len(given)} weights, {argument}={list(given)!r}"
-            )
-        return [check_scalar(argument, weight, minimum=0) for weight in given]
+        return check_weights(given, len(self.given))
 
     def requests(self, side: str) -> list[Any]:
         """List what the losses want of the "teacher" or the "student"."""
@@ -98,25 +82,26 @@ class Objective:
             loss.build(teacher, student)
         self.signal_specs = signal_specs
 
+    def specs(self, signals: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """Return the shapes of what `signals` returned, of `keras.KerasTensor`."""
+        return [
+            (_spec(loss, "teacher", teacher), _spec(loss, "student", student))
+            for loss, (teacher, student) in zip(self.losses, signals, strict=True)
+        ]
+
     def layers(self, models: list[Any]) -> dict[str, keras.layers.Layer]:
         """Return the layers that the losses own, each by a name of its place.
 
         Args:
             models: Teacher and student, whose layers are theirs.
         """
-        theirs = {
-            id(part)
-            for model in models
-            if isinstance(model, keras.layers.Layer)
-            for part in _backend.parts_of(model)
-        }
+        theirs = {id(part) for model in models for part in _backend.parts_of(model)}
         owned: dict[int, tuple[str, keras.layers.Layer]] = {}
         for index, loss in enumerate(self.losses):
             found = [
                 layer
                 for part in parts_in(loss)
-                if isinstance(part, DistillationLoss)
-                for layer in part.layers
+                for layer in getattr(part, "layers", [])
                 if id(layer) not in theirs
             ]
             for number, layer in enumerate({id(la): la for la in found}.values()):
@@ -157,50 +142,21 @@ class Objective:
         ]
 
 
-def check_values(loss: DistillationLoss, values: Any, batch: Any) -> None:
-    """Raise where a loss returned something that cannot be averaged.
-
-    Args:
-        loss: The loss.
-        values: What its `call` returned.
-        batch: The number of examples, where it is known.
-
-    Raises:
-        ValueError: It returned no tensor at all, something else beside, or a tensor
-            whose first axis is not the batch.
-    """
-    flat = [value for value in values_and_valid(values)[0] if value is not None]
-    numbers = (float, np.ndarray, np.floating)
-    if not flat or not all(ops.is_tensor(v) or isinstance(v, numbers) for v in flat):
-        raise ValueError(
-            f"`{type(loss).__name__}.call` must return a tensor with one value per "
-            f"example or token, or a list or dict of these. Received: {values!r}"
-        )
-    shapes = [tuple(np.shape(value)) for value in flat]
-    firsts = [shape[0] for shape in shapes if shape]
-    if isinstance(batch, int) and any(f not in (batch, None) for f in firsts):
-        raise ValueError(
-            f"`{type(loss).__name__}.call` must return values whose first axis is the "
-            f"batch, of {batch} examples. Received: shapes {shapes}. Average over the "
-            "other axes only."
-        )
-
-
-def specs(signals: Any) -> Any:
-    """Return signals as `keras.KerasTensor`, with a batch axis of any size."""
-
-    def spec(signal: Any) -> Any:
-        if signal is None:
-            return None
-        shape = tuple(signal.shape)
-        dtype = keras.backend.standardize_dtype(signal.dtype)
-        return keras.KerasTensor((None, *shape[1:]) if shape else (), dtype=dtype)
-
-    return keras.tree.map_structure(spec, signals)
-
-
 def _signals(loss: DistillationLoss, side: str) -> Any:
     return loss.teacher_signals() if side == "teacher" else loss.student_signals()
+
+
+def _spec(loss: DistillationLoss, side: str, values: Any) -> Any:
+    """Return the shapes of a loss's signals of one side."""
+    signals = _signals(loss, side)
+    if values is None:
+        return None
+    return keras.tree.map_structure_up_to(
+        signals,
+        lambda request, value: None if request is None else request.spec(value),
+        signals,
+        values,
+    )
 
 
 def _fetch(loss: DistillationLoss, side: str, record: Recording | None) -> Any:
@@ -208,7 +164,7 @@ def _fetch(loss: DistillationLoss, side: str, record: Recording | None) -> Any:
     if record is None:
         return None
     return keras.tree.map_structure(
-        lambda request: None if request is None else record.fetch(request), signals
+        lambda request: None if request is None else request.value(record), signals
     )
 
 

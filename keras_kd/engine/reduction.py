@@ -12,9 +12,10 @@ import keras
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.losses.base import DistillationLoss, requests_in, values_and_valid
+from keras_kd.losses.base import DistillationLoss, requests_in
 from keras_kd.losses.context import StepContext
-from keras_kd.taps import Output, select_output
+from keras_kd.losses.values import values_and_valid
+from keras_kd.signals.output import select_output
 
 
 @dataclass
@@ -49,6 +50,10 @@ def reads_of(
         batch: x, y and sample_weight.
     """
     x, y, sample_weight = batch
+    of_examples = (
+        _of_examples(teacher, loss.teacher_signals()),
+        _of_examples(student, loss.student_signals()),
+    )
     context = StepContext(
         x=x,
         y=y,
@@ -56,27 +61,41 @@ def reads_of(
         training=step.training,
         step=step.number,
         sample_ids=step.sample_ids,
-        teacher_mask=_masks(teacher, step.padding.get("teacher")),
-        student_mask=_masks(student, step.padding.get("student")),
+        teacher_mask=_masks(teacher, of_examples[0], step.padding.get("teacher")),
+        student_mask=_masks(student, of_examples[1], step.padding.get("student")),
         values=step.values,
     )
     masks = context.teacher_mask, context.student_mask
     # Of both sides: what one side masks has no partner on the other.
     return Reads(
-        _selected(teacher, context.sample_weight, *masks),
-        _selected(student, context.sample_weight, *masks),
+        _selected(teacher, of_examples[0], context.sample_weight, *masks),
+        _selected(student, of_examples[1], context.sample_weight, *masks),
         context,
     )
 
 
-def _selected(signals: Any, *given: Any) -> Any:
+def _of_examples(signals: Any, requests: Any) -> Any:
+    """Say of each signal whether its first axis is the batch."""
+    if signals is None:
+        return None
+
+    def say(request: Any, value: Any) -> Any:
+        per_example = request is not None and request.per_example
+        return keras.tree.map_structure(lambda _: per_example, value)
+
+    return keras.tree.map_structure_up_to(requests, say, requests, signals)
+
+
+def _selected(signals: Any, of_examples: Any, *given: Any) -> Any:
     flat = keras.tree.flatten(signals)
     columns = [_for_places(tree, len(flat)) for tree in given]
     if all(entry is None for column in columns for entry in column):
         return signals
     selected = [
-        select(signal, list(entries))
-        for signal, *entries in zip(flat, *columns, strict=True)
+        select(signal, list(entries)) if counts else signal
+        for signal, counts, *entries in zip(
+            flat, keras.tree.flatten(of_examples), *columns, strict=True
+        )
     ]
     return keras.tree.pack_sequence_as(signals, selected)
 
@@ -164,18 +183,18 @@ def _first_axis(counts: Any, signal: Any) -> int | None:
     return 1 if fits else None
 
 
-def _masks(signals: Any, padding: Any) -> Any:
+def _masks(signals: Any, of_examples: Any, padding: Any) -> Any:
     """Return the mask of each signal: that of Keras, or the padding in the inputs."""
 
-    def mask(signal: Any) -> Any:
-        if signal is None:
+    def mask(signal: Any, counts: bool) -> Any:
+        if signal is None or not counts:
             return None
         known = _backend.mask_of(signal)
         if known is not None or padding is None or len(signal.shape) < 3:
             return known
         return padding if _first_axis(padding.shape, signal.shape) else None
 
-    return keras.tree.map_structure(mask, signals)
+    return keras.tree.map_structure(mask, signals, of_examples)
 
 
 def _for_places(tree: Any, count: int) -> list[Any]:
@@ -251,8 +270,8 @@ def selected_weights(loss: DistillationLoss, sample_weight: Any, student: Any) -
     """
     if not isinstance(sample_weight, (dict, list, tuple)):
         return sample_weight
-    requests = requests_in(loss.student_signals())
-    keys = {request.key for request in requests if isinstance(request, Output)}
+    signals = requests_in(loss.student_signals())
+    keys = {key for signal in signals for key in signal.reads_outputs}
     if len(keys) != 1:
         return sample_weight
     return select_output(student, sample_weight, keys.pop(), "sample weights")

@@ -1,5 +1,6 @@
 """What a Distiller's file says of it, and how it is read back."""
 
+import copy
 import json
 import threading
 from collections.abc import Iterator
@@ -10,12 +11,19 @@ import keras
 import numpy as np
 
 from keras_kd.engine.engine import Engine
+from keras_kd.engine.shared_layers import moved_on
 from keras_kd.hyperparameters import from_config, to_config
+from keras_kd.signals.specs import decode_specs, encode_specs
 from keras_kd.teachers.base import Teacher
+
 
 # `keras.saving.load_model` calls `from_config` and has no argument to hand a teacher
 # over by.
-_loading = threading.local()
+class _Loading(threading.local):
+    teacher: Any = None
+
+
+_loading = _Loading()
 _FUNCTIONS = ("teacher_inputs", "student_inputs", "sample_ids", "padding_mask")
 _BUILD_CONFIG = "build_config"
 
@@ -63,7 +71,7 @@ def load_distiller(
 
 @contextmanager
 def _teacher_for_loading(teacher: Any) -> Iterator[None]:
-    outer = getattr(_loading, "teacher", None)
+    outer = _loading.teacher
     _loading.teacher = teacher
     try:
         yield
@@ -121,8 +129,12 @@ def arguments_from(config: dict[str, Any]) -> dict[str, Any]:
         ValueError: The file holds no teacher, and `load_distiller` was given none.
     """
     config = dict(config)
+    # A copy, because Keras takes a model's config apart when it builds the model.
+    saved = copy.deepcopy(config["teacher"])
     for key in ("teacher", "student", *_FUNCTIONS):
         if key in config:
+            if key == "student":
+                config[key] = moved_on(config[key], saved, config["teacher"])
             config[key] = keras.saving.deserialize_keras_object(config[key])
     config["distillation_losses"] = [
         keras.saving.deserialize_keras_object(loss)
@@ -134,7 +146,7 @@ def arguments_from(config: dict[str, Any]) -> dict[str, Any]:
     for key in ("student_loss_weight", "distillation_weight"):
         config[key] = from_config(config.get(key))
     asks = config.pop("asks_for_teacher", False)
-    given = getattr(_loading, "teacher", None)
+    given = _loading.teacher
     if given is not None:
         # The file's weights of its own teacher, if any, must not reach this one.
         config.update(teacher=given, save_teacher=False)
@@ -151,9 +163,10 @@ def build_optimizer(distiller: Any, engine: Engine) -> None:
     """Make room for the optimizer's state, once all that it trains is there."""
     # Before the first batch there may be projectors to come.
     complete = engine.objective.signal_specs is not None
-    optimizer = getattr(distiller, "optimizer", None)  # there is none before `compile`
-    if complete and optimizer is not None and not optimizer.built:
-        optimizer.build(distiller.trainable_variables)
+    if not complete or not distiller.compiled or distiller.optimizer is None:
+        return
+    if not distiller.optimizer.built:
+        distiller.optimizer.build(distiller.trainable_variables)
 
 
 def build_config_of(engine: Engine) -> dict[str, Any] | None:
@@ -213,27 +226,3 @@ def is_serialisable(teacher: Any) -> bool:
     except Exception:  # whatever `get_config` of a user's class raises
         return False
     return True
-
-
-def encode_specs(specs: Any) -> Any:
-    """Return a structure of `keras.KerasTensor` in JSON form."""
-    if isinstance(specs, dict):
-        return {key: encode_specs(value) for key, value in specs.items()}
-    if isinstance(specs, (list, tuple)):
-        return [encode_specs(value) for value in specs]
-    if specs is None:
-        return None
-    return {"spec_shape": list(specs.shape), "spec_dtype": str(specs.dtype)}
-
-
-def decode_specs(encoded: Any) -> Any:
-    """Return what `encode_specs` was given, with lists in place of tuples."""
-    if isinstance(encoded, dict) and "spec_shape" in encoded:
-        return keras.KerasTensor(
-            tuple(encoded["spec_shape"]), dtype=encoded["spec_dtype"]
-        )
-    if isinstance(encoded, dict):
-        return {key: decode_specs(value) for key, value in encoded.items()}
-    if isinstance(encoded, (list, tuple)):
-        return [decode_specs(value) for value in encoded]
-    return None

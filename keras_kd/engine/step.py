@@ -18,7 +18,7 @@ from keras import ops
 
 from keras_kd import _backend
 from keras_kd.engine.objective import Objective
-from keras_kd.taps import Recording, recording
+from keras_kd.signals.recording import Recording, recording
 from keras_kd.teachers.base import Teacher
 
 

@@ -5,6 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd.layers.normalization import MaskedBatchNormalization
+from keras_kd.ops.resize import nearest_neighbours
+
 LAST = "channels_last"
 
 
@@ -40,12 +43,12 @@ class AttentionFusion(keras.layers.Layer):
         layers = keras.layers
         policy = {"dtype": self.dtype_policy}
         self.entry = layers.Dense(width, use_bias=False, **policy)
-        self.entry_normalization = layers.BatchNormalization(**policy)
+        self.entry_normalization = MaskedBatchNormalization(**policy)
         self.gates = layers.Dense(2, activation="sigmoid", **policy) if fuses else None
         self.exit = layers.Conv2D(
             out_width, 3, padding="same", use_bias=False, data_format=LAST, **policy
         )
-        self.exit_normalization = layers.BatchNormalization(**policy)
+        self.exit_normalization = MaskedBatchNormalization(**policy)
 
     def build(self, input_shape: Any) -> None:
         inner = (None, *input_shape[1:3], self.width)
@@ -56,26 +59,33 @@ class AttentionFusion(keras.layers.Layer):
         self.exit.build(inner)
         self.exit_normalization.build((*inner[:3], self.out_width))
 
-    def call(self, features: Any, above: Any = None, training: bool = False) -> Any:
+    def call(
+        self,
+        features: Any,
+        above: Any = None,
+        training: bool = False,
+        included: Any = None,
+    ) -> Any:
         """Return both results.
 
         Args:
             features: Tensor of shape `(batch, height, width, channels)`.
             above: Tensor of shape `(batch, smaller, smaller, self.width)`, or None.
             training: Whether the batch normalisations train.
+            included: Tensor of shape `(batch,)`, 0 for an example that is left out of
+                the statistics of the batch; or None.
 
         Returns:
             Tensors of shape `(batch, height, width, self.width)` and
             `(batch, height, width, self.out_width)`.
         """
-        x = self.entry_normalization(self.entry(features), training=training)
+        how = {"training": training, "included": included}
+        x = self.entry_normalization(self.entry(features), **how)
         if above is not None and self.gates is not None:
-            above = ops.image.resize(
-                above, x.shape[1:3], interpolation="nearest", data_format=LAST
-            )
+            above = nearest_neighbours(above, ops.shape(x)[1:3])
             gates = self.gates(ops.concatenate([x, above], axis=-1))
             x = gates[..., :1] * x + gates[..., 1:] * above
-        return x, self.exit_normalization(self.exit(x), training=training)
+        return x, self.exit_normalization(self.exit(x), **how)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -5,7 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd.layers.normalization import MaskedBatchNormalization
 from keras_kd.ops.positions import mean_over_positions
+from keras_kd.ops.selection import kept_rows
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -57,7 +59,7 @@ class ClassifierExit(keras.layers.Layer):
                 data_format="channels_last",
                 **policy,
             )
-            normalization = keras.layers.BatchNormalization(**policy)
+            normalization = MaskedBatchNormalization(**policy)
             for layer in (convolution, normalization):
                 layer.build((None, None, None, width))
             self.blocks.append((convolution, normalization))
@@ -75,6 +77,7 @@ class ClassifierExit(keras.layers.Layer):
         training: bool = False,
         return_feature: bool = False,
         mask: Any = None,
+        included: Any = None,
     ) -> Any:
         """Return the logits of a stage.
 
@@ -84,14 +87,17 @@ class ClassifierExit(keras.layers.Layer):
             return_feature: Whether to return what the logits are made of, too.
             mask: Keras mask of the positions, of shape `(batch, ...)`, or None. That
                 of an image that is reduced no longer fits, and is not used.
+            included: Tensor of shape `(batch,)`, 0 for an example that is left out of
+                the statistics of the batch, whatever it holds; or None.
 
         Returns:
             Tensor of shape `(batch, classes)`; with `return_feature` a pair of the
             feature, of shape `(batch, width)`, and the logits.
         """
-        x = features
+        x = features if included is None else kept_rows(included, features)
         for convolution, normalization in self.blocks:
-            x = ops.relu(normalization(convolution(x), training=training))
+            x = normalization(convolution(x), training=training, included=included)
+            x = ops.relu(x)
         feature = mean_over_positions(x, None if self.blocks else mask)
         if self.widening is not None:
             feature = self.widening(feature)

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd.ops.selection import kept_rows, unit_vectors
+
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class EmbeddingMemory(keras.layers.Layer):
@@ -93,16 +95,23 @@ class EmbeddingMemory(keras.layers.Layer):
             kept: Tensor of shape `(batch,)`, 0 for an example that is not stored.
             momentum: The share of the old vector.
         """
+        ids = ops.cast(ids, "int32")
+        is_kept = ops.cast(kept > 0.0, "int32")
+        # What is not stored repeats the first that is: its number may stand in the
+        # batch once more, and writes to one place have no order.
+        places = ops.cumsum(ops.ones_like(ids)) - 1
+        first = ops.cast(ops.argmax(is_kept), "int32")
+        source = ops.where(is_kept > 0, places, first)
+        places = ops.expand_dims(ops.take(ids, source), -1)
         for bank, new, variable, z in zip(
             self.banks, vectors, self.normalizers, normalizers, strict=True
         ):
             stored = ops.convert_to_tensor(bank)
             old = ops.take(stored, ids, axis=0)
-            mixed = momentum * old + (1.0 - momentum) * ops.stop_gradient(new)
-            size = ops.sqrt(ops.sum(ops.square(mixed), axis=-1, keepdims=True))
-            mixed = mixed / ops.maximum(size, 1e-12)
+            new = kept_rows(kept, ops.stop_gradient(new))
+            mixed = unit_vectors(momentum * old + (1.0 - momentum) * new)
             rows = ops.where(ops.expand_dims(kept, -1) > 0.0, mixed, old)
-            places = ops.expand_dims(ids, -1)
+            rows = ops.take(rows, source, axis=0)
             bank.assign(ops.scatter_update(stored, places, rows))
             variable.assign(z)
 

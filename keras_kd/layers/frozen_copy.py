@@ -19,7 +19,7 @@ def frozen_copy(layer: keras.layers.Layer, width: int, *, name: str) -> Any:
         A layer with the same weights that shares nothing with the given one.
 
     Raises:
-        ValueError: The layer takes or gives something else.
+        ValueError: If the layer takes or gives something else.
 
     Example:
     >>> layer = keras.layers.Dense(3)

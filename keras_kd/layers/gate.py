@@ -5,7 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd.layers.normalization import MaskedBatchNormalization
 from keras_kd.ops.positions import mean_over_positions
+from keras_kd.ops.selection import kept_rows
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -31,19 +33,28 @@ class Gate(keras.layers.Layer):
         policy = {"dtype": self.dtype_policy}
         self.dense = keras.layers.Dense(self.branches, use_bias=False, **policy)
         self.dense.build((None, input_shape[-1]))
-        self.normalization = keras.layers.BatchNormalization(**policy)
+        self.normalization = MaskedBatchNormalization(**policy)
         self.normalization.build((None, self.branches))
 
-    def call(self, features: Any, training: bool = False, mask: Any = None) -> Any:
+    def call(
+        self,
+        features: Any,
+        training: bool = False,
+        mask: Any = None,
+        included: Any = None,
+    ) -> Any:
         """Return the weights `(batch, branches)` of features `(batch, ..., width)`.
 
         Args:
             features: The features.
             training: Whether the batch normalisation learns.
             mask: Keras mask of the positions, of shape `(batch, ...)`, or None.
+            included: Tensor of shape `(batch,)`, 0 for an example that is left out of
+                the statistics of the batch, whatever it holds; or None.
         """
-        x = self.dense(mean_over_positions(features, mask))
-        return ops.softmax(ops.relu(self.normalization(x, training=training)))
+        x = self.dense(kept_rows(included, mean_over_positions(features, mask)))
+        x = self.normalization(x, training=training, included=included)
+        return ops.softmax(ops.relu(x))
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         """Return None: there are no positions any more."""

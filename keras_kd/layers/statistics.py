@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd.ops.selection import kept_rows
+
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class ChannelVariance(keras.layers.Layer):
@@ -78,9 +80,16 @@ class NegativeMean(keras.layers.Layer):
 
         self.total, self.count = state("total"), state("count")
 
-    def call(self, features: Any, training: bool = False) -> Any:
-        """Return the means `(channels,)` of features `(batch, ..., channels)`."""
-        features = ops.cast(features, "float32")
+    def call(self, features: Any, training: bool = False, included: Any = None) -> Any:
+        """Return the means `(channels,)` of features `(batch, ..., channels)`.
+
+        Args:
+            features: The features.
+            training: Whether they are counted.
+            included: Tensor of shape `(batch,)`, 0 for an example that is left out, or
+                None.
+        """
+        features = kept_rows(included, features)
         axes = tuple(range(len(features.shape) - 1))
         negative = features < 0.0
         total = ops.sum(ops.where(negative, features, 0.0), axis=axes)

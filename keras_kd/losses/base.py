@@ -1,6 +1,7 @@
 """The seam between the Distiller and every method."""
 
 import copy
+import inspect
 import re
 from typing import Any
 
@@ -9,7 +10,12 @@ from keras import ops
 
 from keras_kd import hyperparameters
 from keras_kd.losses.context import StepContext
-from keras_kd.taps import Output, Tap
+from keras_kd.losses.values import mean_of_valid, values_and_valid
+from keras_kd.signals.base import Signal
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import as_signal
+
+_ABSENT = object()
 
 
 class DistillationLoss:
@@ -20,12 +26,13 @@ class DistillationLoss:
     one forward pass of each side, and weighs, masks, averages and reports the values.
 
     To write a loss, override `call`. Override `teacher_signals` and `student_signals`
-    where it wants something else than the outputs: any structure of signals (`Output`,
-    `Tap`, one of your own), or None. Layers that it owns (projectors, memories) are
-    created in `build` and kept in attributes; they train and are saved with the
-    Distiller, and are no part of the student. Numbers that may follow a schedule are
-    `keras_kd.Hyperparameter` attributes, read by `step.value(self, "name")`. A loss may
-    hold other losses in attributes, at any depth, and call them with the same `step`.
+    where it wants something else than the outputs: any structure of signals
+    (`keras_kd.signals`, or of your own), or None. Layers that it owns (projectors,
+    memories) are created in `build` and kept in attributes; they train and are saved
+    with the Distiller, and are no part of the student. Numbers that may follow a
+    schedule are `keras_kd.Hyperparameter` attributes, read by
+    `step.value(self, "name")`. A loss may hold other losses in attributes, at any
+    depth, and call them with the same `step`.
 
     Attributes:
         per_position: Whether `call` may be given any slice of the positions of a
@@ -50,6 +57,10 @@ class DistillationLoss:
     teacher_layer_name: Any = None
     student_layer_name: Any = None
     per_position: bool = False
+
+    def __init__(self, *, name: str | None = None) -> None:
+        if name is not None:
+            self.name = name
 
     @property
     def name(self) -> str:
@@ -88,11 +99,11 @@ class DistillationLoss:
         return bool(self.__dict__.get("_built", False))
 
     def teacher_signals(self) -> Any:
-        """Return the structure of `Output` and `Tap` objects wanted of the teacher."""
+        """Return the structure of signals wanted of the teacher."""
         return self._signal("teacher_layer_name")
 
     def student_signals(self) -> Any:
-        """Return the structure of `Output` and `Tap` objects wanted of the student."""
+        """Return the structure of signals wanted of the student."""
         return self._signal("student_layer_name")
 
     def _signal(self, argument: str) -> Any:
@@ -100,9 +111,7 @@ class DistillationLoss:
         address = getattr(self, argument)
         kept = self.__dict__.setdefault("_signals", {})
         if argument not in kept or kept[argument][0] is not address:
-            signal = Output() if address is None else address
-            if not isinstance(signal, (Tap, Output)):
-                signal = Tap(signal)
+            signal = Output() if address is None else as_signal(address)
             kept[argument] = (address, signal)
         return kept[argument][1]
 
@@ -122,8 +131,7 @@ class DistillationLoss:
         )
         for side, model, signals in sides:
             for request in requests_in(signals):
-                if isinstance(request, Tap):
-                    request.resolve(model, side=side)
+                request.bind(model, side=side)
 
     def build(self, teacher: Any, student: Any) -> None:
         """Check the shapes of the signals and create the layers of the loss.
@@ -241,10 +249,17 @@ class DistillationLoss:
         self.bind(teacher, student)
 
     def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor, from attributes of their names.
+
+        A subclass adds those that it keeps in another form.
+        """
         config = {
-            name: hyperparameters.to_config(getattr(self, name))
-            for name in hyperparameters.names_of(self)
+            name: list(value) if isinstance(value, tuple) else value
+            for name in inspect.signature(type(self)).parameters
+            if (value := self.__dict__.get(name, _ABSENT)) is not _ABSENT
         }
+        for name in hyperparameters.names_of(self):
+            config[name] = hyperparameters.to_config(getattr(self, name))
         if "_name" in self.__dict__:
             config["name"] = self.__dict__["_name"]
         return config
@@ -262,46 +277,8 @@ class DistillationLoss:
         )
 
 
-def values_and_valid(given: Any) -> tuple[list[Any], list[Any]]:
-    """Return the values that a loss's `call` gave, and for each which are valid.
-
-    Args:
-        given: Values, or `(values, valid)`.
-
-    Returns:
-        Two flat lists of one length; None for "all are valid".
-    """
-    values, valid = given, None
-    if isinstance(given, tuple) and len(given) == 2:
-        marks = [mark for mark in keras.tree.flatten(given[1]) if mark is not None]
-        if marks and all(_is_boolean(mark) for mark in marks):
-            values, valid = given
-    flat = keras.tree.flatten(values)
-    if valid is None:
-        return flat, [None] * len(flat)
-    flat_valid = keras.tree.flatten(valid)
-    if len(flat_valid) != len(flat):
-        raise ValueError(
-            "`call` must return `(values, valid)` of one structure. Received: "
-            f"{len(flat)} tensors of values and {len(flat_valid)} of valid."
-        )
-    return flat, flat_valid
-
-
-def mean_of_valid(values: Any, valid: Any) -> Any:
-    """Return the mean of the values that are valid, 0 where none is."""
-    counts = ops.cast(ops.broadcast_to(valid, ops.shape(values)), "float32")
-    kept = ops.where(counts > 0.0, ops.cast(values, "float32"), 0.0)
-    return ops.divide_no_nan(ops.sum(kept), ops.sum(counts))
-
-
-def _is_boolean(value: Any) -> bool:
-    dtype = getattr(value, "dtype", None)
-    return dtype is not None and keras.backend.standardize_dtype(dtype) == "bool"
-
-
 def requests_in(signals: Any) -> list[Any]:
-    """List the `Output` and `Tap` objects of a structure of signals."""
+    """List the signals of a structure of signals, without the None in it."""
     return [request for request in keras.tree.flatten(signals) if request is not None]
 
 
@@ -309,12 +286,12 @@ def address_config(address: Any, signal: Any) -> Any:
     """Return the JSON form of the address of a layer.
 
     Args:
-        address: What the user gave: a path, a layer, a `Tap`, or None.
-        signal: The tap made of it, which knows the path of a layer object.
+        address: What the user gave: a path, a layer, a signal, or None.
+        signal: The signal made of it, which knows the path of a layer object.
     """
     if isinstance(address, keras.layers.Layer):
         return signal.get_config()["layer"]
-    if isinstance(address, (Tap, Output)):
+    if isinstance(address, Signal):
         return keras.saving.serialize_keras_object(address)
     return address
 

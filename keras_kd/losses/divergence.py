@@ -1,13 +1,16 @@
 """How two signals are compared: the objects behind the `loss=` of a method."""
 
 from collections.abc import Callable
+from functools import partial
 from numbers import Real
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_kd import _backend
 from keras_kd.ops import divergences
+from keras_kd.ops.selection import unit_vectors
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -25,7 +28,8 @@ class Divergence:
         **parameters: The numbers in brackets above.
 
     Raises:
-        ValueError: There is no such divergence, or it has no such number.
+        ValueError: If `name` is not one of these, or a parameter is not one of its
+            numbers.
 
     Example:
     >>> divergence = Divergence("jensen_shannon_divergence", beta=0.1)
@@ -109,9 +113,24 @@ def unreduced(loss: Any) -> Callable[[Any, Any], Any]:
     A `keras.losses.Loss` reduces to a scalar in `__call__`, after which weights and
     masks come too late; its `call` gives one value per example or position.
     """
+    if loss is keras.losses.cosine_similarity:
+        return _cosine_similarity
+    if type(loss) is keras.losses.CosineSimilarity:
+        return partial(_cosine_similarity, axis=_backend.axis_of(loss))
     if isinstance(loss, keras.losses.Loss):
         return loss.call
     return loss
+
+
+def _cosine_similarity(target: Any, prediction: Any, axis: int = -1) -> Any:
+    """Return −cos, as Keras does, but with the gradient −t / |t| at a zero prediction.
+
+    Keras's is not a number there (JAX, torch) or ten million times too large
+    (TensorFlow): a head that starts at zero would not survive its first step.
+    """
+    target, prediction = (ops.cast(x, "float32") for x in (target, prediction))
+    cosines = unit_vectors(target, axis=axis) * unit_vectors(prediction, axis=axis)
+    return -ops.sum(cosines, axis=axis)
 
 
 # What Keras calls the divergences that we compute from logits.
@@ -135,8 +154,8 @@ def resolve_losses(losses: Any) -> Any:
         The same structure of `Divergence`, `keras.losses.Loss`, callables and None.
 
     Raises:
-        ValueError: A part of it stands for nothing that can compare two tensors, or
-            there is nothing in it but None.
+        ValueError: If a part of it cannot compare two tensors, or there is nothing in
+            it but None.
     """
     resolved = _map_losses(_resolve, losses)
     if not any(_leaves(resolved)):
@@ -215,7 +234,7 @@ def compare(
         The results in the structure of the signals.
 
     Raises:
-        ValueError: The structures differ.
+        ValueError: If the structures differ.
     """
     if not isinstance(teacher, (dict, list, tuple)):
         if isinstance(losses, (dict, list)):

@@ -88,7 +88,7 @@ def as_distillation_loss(loss: Any) -> DistillationLoss:
     """Return `loss` where it is one of ours, or wrapped where it gives a scalar.
 
     Raises:
-        ValueError: It is no distillation loss.
+        ValueError: If it is not a distillation loss.
     """
     if isinstance(loss, DistillationLoss):
         overrides_call = type(loss).call is not DistillationLoss.call

@@ -4,6 +4,8 @@ from typing import Any
 
 from keras import ops
 
+from keras_kd.ops.selection import apply_where
+
 
 def spatial_attention(features: Any, *, power: float = 2.0) -> Any:
     """Return the mean over the channels of |features|^power, with unit L2 norm.
@@ -26,8 +28,11 @@ def spatial_attention(features: Any, *, power: float = 2.0) -> Any:
     if power == 2.0:
         energy = ops.mean(ops.square(features), axis=-1)
     else:
-        energy = ops.mean(ops.power(ops.abs(features), power), axis=-1)
-    flat = ops.reshape(energy, (-1, features.shape[1] * features.shape[2]))
+        # Below a power of 1 the slope at 0 is infinite.
+        size = ops.abs(features)
+        raised = apply_where(size > 0.0, lambda x: ops.power(x, power), size)
+        energy = ops.mean(raised, axis=-1)
+    flat = ops.reshape(energy, (ops.shape(features)[0], -1))
     # Scaled to its maximum first: the squares of large maps would overflow.
     largest = ops.max(ops.abs(flat), axis=-1, keepdims=True)
     scaled = flat / ops.maximum(ops.stop_gradient(largest), 1e-30)

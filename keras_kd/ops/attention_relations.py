@@ -4,6 +4,8 @@ from typing import Any
 
 from keras import ops
 
+from keras_kd.ops.selection import kept_rows
+
 # Far below any score of float16 vectors, and still a number: −∞ − (−∞) is none.
 _LEFT_OUT = -1e30
 
@@ -37,12 +39,12 @@ def attention_relation_kl_divergence(
     each = ops.mean(ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1), axis=1)
     if mask is None:
         return ops.mean(each, axis=-1)
-    mask = ops.cast(mask, "float32")
-    return ops.divide_no_nan(ops.sum(mask * each, axis=-1), ops.sum(mask, axis=-1))
+    count = ops.sum(ops.cast(ops.cast(mask, "bool"), "float32"), axis=-1)
+    return ops.divide_no_nan(ops.sum(kept_rows(mask, each), axis=-1), count)
 
 
 def _log_relations(vectors: Any, heads: int, mask: Any) -> Any:
-    vectors = ops.cast(vectors, "float32")
+    vectors = kept_rows(mask, vectors)
     batch, tokens = ops.shape(vectors)[:2]
     size = vectors.shape[-1] // heads
     vectors = ops.reshape(vectors, (batch, tokens, heads, size))

@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops
 
 from keras_kd.ops.divergences import log_probabilities, squared
+from keras_kd.ops.selection import apply_where, kept_rows
 
 
 def pearson_correlation(
@@ -29,7 +30,7 @@ def pearson_correlation(
     >>> round(float(pearson_correlation(x, 5.0 - 2.0 * x)[0]), 4)
     -1.0
     """
-    x, y = ops.cast(x, "float32"), ops.cast(y, "float32")
+    x, y = kept_rows(mask, x), kept_rows(mask, y)
     mask = ops.ones_like(x) if mask is None else ops.cast(mask, "float32")
     x, x_norm = _centred(x, axis, mask)
     y, y_norm = _centred(y, axis, mask)
@@ -38,14 +39,13 @@ def pearson_correlation(
 
 def _centred(x: Any, axis: int, mask: Any) -> tuple[Any, Any]:
     """Return x without its mean along the axis, and the norm of that."""
-    x = ops.where(mask > 0.0, x, 0.0)
     count = ops.maximum(ops.sum(mask, axis=axis, keepdims=True), 1.0)
     centred = mask * (x - ops.sum(x, axis=axis, keepdims=True) / count)
     size = ops.sum(ops.square(centred), axis=axis)
     # What rounding leaves of a constant is no direction: divided by its own norm, it
     # would be one, with a gradient beyond half precision.
     rounding = 1e-12 * ops.stop_gradient(ops.sum(ops.square(x), axis=axis))
-    return centred, ops.sqrt(ops.where(size > rounding, size, 1.0))
+    return centred, apply_where(size > rounding, ops.sqrt, size, otherwise=1.0)
 
 
 def correlation_distances(
@@ -80,13 +80,14 @@ def correlation_distances(
 
     Reference: Huang et al., 2022, DIST, arXiv:2205.10536.
     """
-    p = ops.exp(log_probabilities(teacher_logits, temperature=temperature))
-    q = ops.exp(log_probabilities(student_logits, temperature=temperature))
-    kept = ops.cast(ops.cast(teacher_logits, "float32") > -math.inf, "float32")
+    t, s = kept_rows(included, teacher_logits), kept_rows(included, student_logits)
+    p = ops.exp(log_probabilities(t, temperature=temperature))
+    q = ops.exp(log_probabilities(s, temperature=temperature))
+    kept = ops.cast(t > -math.inf, "float32")
     within = 1.0 - pearson_correlation(p, q, axis=1, mask=kept)
 
     if included is not None:
-        kept = kept * ops.expand_dims(ops.cast(included, "float32"), -1)
+        kept = kept_rows(included, kept)
     of_class = 1.0 - pearson_correlation(p, q, axis=0, mask=kept)
     # A class is a relation where two examples have it.
     related = ops.cast(ops.sum(kept, axis=0) >= 2.0, "float32")
@@ -124,11 +125,16 @@ def gram_distances(
 
     Reference: Jin, Wang and Lin, 2023, multi-level logit distillation, CVPR.
     """
-    p = ops.exp(log_probabilities(teacher_logits, temperature=temperature))
-    q = ops.exp(log_probabilities(student_logits, temperature=temperature))
-    if included is not None:
-        included = ops.expand_dims(ops.cast(included, "float32") > 0.0, -1)
-        p, q = ops.where(included, p, 0.0), ops.where(included, q, 0.0)
+    p, q = (
+        # The logits first: the gradient of a softmax passes NaN on.
+        kept_rows(
+            included,
+            ops.exp(
+                log_probabilities(kept_rows(included, logits), temperature=temperature)
+            ),
+        )
+        for logits in (teacher_logits, student_logits)
+    )
     examples = ops.matmul(p, ops.transpose(p)) - ops.matmul(q, ops.transpose(q))
     classes = ops.matmul(ops.transpose(p), p) - ops.matmul(ops.transpose(q), q)
     return (

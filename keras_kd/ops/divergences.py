@@ -127,7 +127,7 @@ def jensen_shannon_divergence(
         Tensor of shape `(...)`, float32, at least 0.
 
     Raises:
-        ValueError: `beta` lies outside of [0, 1].
+        ValueError: If `beta` is not in [0, 1].
 
     Example:
     >>> far = np.array([[99.0, 0.0]]), np.array([[0.0, 99.0]])
@@ -181,7 +181,7 @@ def skew_kl_divergence(
         Tensor of shape `(...)`, float32, from 0 to −T² log α.
 
     Raises:
-        ValueError: `alpha` lies outside of [0, 1).
+        ValueError: If `alpha` is not in [0, 1).
 
     Example:
     >>> logits = np.array([[1.0, 2.0, 3.0]])
@@ -221,7 +221,7 @@ def skew_reverse_kl_divergence(
         Tensor of shape `(...)`, float32, from 0 to −T² log α.
 
     Raises:
-        ValueError: `alpha` lies outside of [0, 1).
+        ValueError: If `alpha` is not in [0, 1).
 
     Example:
     >>> logits = np.array([[1.0, 2.0, 3.0]])
@@ -255,7 +255,7 @@ def symmetric_kl_divergence(
         Tensor of shape `(...)`, float32, at least 0.
 
     Raises:
-        ValueError: `forward_weight` lies outside of [0, 1].
+        ValueError: If `forward_weight` is not in [0, 1].
 
     Example:
     >>> logits = np.array([[1.0, 2.0, 3.0]])
@@ -276,8 +276,15 @@ def symmetric_kl_divergence(
 
 def _both_ways(log_p: Any, log_q: Any, weight: Any) -> Any:
     """Return weight · KL(p ‖ q) + (1 − weight) · KL(q ‖ p)."""
-    forward, reverse = expected_gap(log_p, log_q), expected_gap(log_q, log_p)
+    # A side of weight 0 may be infinite, where the other model leaves a class out.
+    weight = ops.cast(weight, "float32")
+    forward = expected_gap(log_p, _where_row(weight > 0.0, log_q, log_p))
+    reverse = expected_gap(log_q, _where_row(weight < 1.0, log_p, log_q))
     return weight * forward + (1.0 - weight) * reverse
+
+
+def _where_row(condition: Any, rows: Any, otherwise: Any) -> Any:
+    return ops.where(ops.expand_dims(condition, -1), rows, otherwise)
 
 
 def adaptive_kl_divergence(
@@ -305,7 +312,7 @@ def adaptive_kl_divergence(
         Tensor of shape `(...)`, float32, at least 0.
 
     Raises:
-        ValueError: `alpha` lies outside of [0, 1].
+        ValueError: If `alpha` is not in [0, 1].
 
     Example:
     >>> logits = np.array([[1.0, 2.0, 3.0]])
@@ -382,7 +389,7 @@ def categorical_crossentropy(
     """
     p = ops.exp(log_probabilities(teacher_logits, temperature=temperature))
     log_q = log_probabilities(student_logits, temperature=temperature)
-    value = -ops.sum(ops.where(p > 0.0, p * log_q, 0.0), axis=-1)
+    value = -ops.sum(p * ops.where(p > 0.0, log_q, 0.0), axis=-1)
     return squared(temperature) * value
 
 

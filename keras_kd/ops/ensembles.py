@@ -87,7 +87,8 @@ def entropy_weights(logits: Any) -> Any:
     """
     log_p = log_probabilities(logits)
     p = ops.exp(log_p)
-    return shares_of_the_small(-ops.sum(ops.where(p > 0.0, p * log_p, 0.0), axis=-1))
+    entropies = -ops.sum(p * ops.where(p > 0.0, log_p, 0.0), axis=-1)
+    return shares_of_the_small(entropies)
 
 
 def confidence_weights(logits: Any, labels: Any) -> Any:

@@ -5,7 +5,8 @@ from typing import Any
 from keras import ops
 
 from keras_kd.ops.divergences import kl_divergence
-from keras_kd.ops.resize import adaptive_average_pool
+from keras_kd.ops.resize import adaptive_average_pool, smaller_length
+from keras_kd.ops.selection import apply_where, kept_rows, unit_vectors
 
 
 def _by_channel(features: Any) -> Any:
@@ -63,18 +64,13 @@ def neuron_selectivity_distance(teacher: Any, student: Any) -> Any:
 
     Reference: Huang and Wang, 2017, arXiv:1707.01219.
     """
-    t, s = _unit(_by_channel(teacher)), _unit(_by_channel(student))
+    t, s = (unit_vectors(_by_channel(features)) for features in (teacher, student))
 
     def kernel(a: Any, b: Any) -> Any:
         inner = ops.matmul(a, ops.transpose(b, (0, 2, 1)))
         return ops.mean(ops.square(inner), axis=(1, 2))
 
     return kernel(t, t) + kernel(s, s) - 2.0 * kernel(t, s)
-
-
-def _unit(channels: Any) -> Any:
-    size = ops.sum(ops.square(channels), axis=-1, keepdims=True)
-    return channels / ops.sqrt(ops.where(size > 0.0, size, 1.0))
 
 
 def standardized_channels(features: Any, *, included: Any) -> Any:
@@ -85,8 +81,8 @@ def standardized_channels(features: Any, *, included: Any) -> Any:
 
     Args:
         features: Tensor of shape `(batch, ..., channels)`.
-        included: Tensor of shape `(batch,)`, 0 for an example that is left out of the
-            statistics.
+        included: Tensor of shape `(batch,)` or `(batch, ...)`, 0 for an example or a
+            position that is left out of the statistics.
 
     Returns:
         Tensor of the shape of `features`, float32; 0 for what is left out.
@@ -97,22 +93,20 @@ def standardized_channels(features: Any, *, included: Any) -> Any:
     >>> [round(float(v), 4) for v in standardized[:, 0]]
     [-0.7071, 0.7071]
     """
-    x = ops.cast(features, "float32")
-    rank = len(x.shape)
-    axes = tuple(range(rank - 1))
-    keep = ops.reshape(ops.cast(included, "float32"), (-1, *(1,) * (rank - 1)))
-    x = ops.where(keep > 0.0, x, 0.0)
-    # The positions of one example, as many as in any.
-    positions = ops.cast(ops.size(x[:1, ..., :1]), "float32")
-    count = ops.sum(keep) * positions
+    x = kept_rows(included, features)
+    axes = tuple(range(len(x.shape) - 1))
+    count = ops.sum(kept_rows(included, ops.ones_like(x[..., :1])))
     mean = ops.sum(x, axis=axes, keepdims=True) / ops.maximum(count, 1.0)
-    centred = ops.where(keep > 0.0, x - mean, 0.0)
+    centred = kept_rows(included, x - mean)
+    # Once more: rounding of the mean would be the whole spread of a constant channel.
+    rest = ops.sum(centred, axis=axes, keepdims=True) / ops.maximum(count, 1.0)
+    centred = kept_rows(included, centred - rest)
     squares = ops.sum(ops.square(centred), axis=axes, keepdims=True)
     variance = squares / ops.maximum(count - 1.0, 1.0)
     # Rounding leaves a constant channel a spread that means nothing.
     noise = 1e-12 * ops.square(ops.stop_gradient(mean))
     spread = variance > noise
-    scale = ops.sqrt(ops.where(spread, variance, 1.0))
+    scale = apply_where(spread, ops.sqrt, variance, otherwise=1.0)
     return ops.where(spread, centred / scale, 0.0)
 
 
@@ -155,13 +149,18 @@ def hierarchical_context_distance(teacher: Any, student: Any) -> Any:
     1.0
     """
     gap = ops.cast(student, "float32") - ops.cast(teacher, "float32")
-    weight, weights = 1.0, 1.0
+    shortest = smaller_length(*ops.shape(gap)[1:3])
+    weight, weights = ops.ones(()), ops.ones(())
     value = ops.mean(ops.square(gap), axis=(1, 2, 3))
     for size in (4, 2, 1):
-        if size >= min(gap.shape[1:3]):
+        # Of an unknown size only the numbers tell whether this pooling counts.
+        if isinstance(shortest, int) and size >= shortest:
             continue
-        weight /= 2.0
-        pooled = adaptive_average_pool(gap, (size, size))
-        value += weight * ops.mean(ops.square(pooled), axis=(1, 2, 3))
-        weights += weight
+        counts = size < shortest
+        length = smaller_length(size, shortest)
+        pooled = adaptive_average_pool(gap, (length, length))
+        weight = ops.where(counts, weight / 2.0, weight)
+        share = ops.where(counts, weight, 0.0)
+        value += share * ops.mean(ops.square(pooled), axis=(1, 2, 3))
+        weights += share
     return value / weights

@@ -6,7 +6,7 @@ from typing import Any
 from keras import ops
 
 from keras_kd.ops.feature_maps import standardized_channels
-from keras_kd.ops.relations import normalized_rows
+from keras_kd.ops.selection import apply_where, kept_rows, unit_vectors
 
 # Of a perfect correlation the logarithm is −∞; float32 resolves no more than this.
 _SMALLEST = 1e-6
@@ -67,10 +67,9 @@ def mutual_information(teacher: Any, student: Any, *, included: Any) -> Any:
 
     Reference: Miles et al., 2021, ITRD, arXiv:2112.00459.
     """
-    keep = ops.expand_dims(ops.cast(included, "float32"), -1)
     grams = []
     for x in (teacher, student):
-        x = normalized_rows(ops.where(keep > 0.0, ops.cast(x, "float32"), 0.0))
+        x = unit_vectors(kept_rows(included, x))
         grams.append(ops.matmul(x, ops.transpose(x)))
     joint = grams[0] * grams[1]
     logs = [_log_norm(gram) for gram in (grams[1], joint)]
@@ -82,5 +81,4 @@ def _log_norm(gram: Any) -> Any:
     trace = ops.sum(ops.diagonal(gram))
     filled = trace > 0.0
     scaled = gram / ops.where(filled, trace, 1.0)
-    size = ops.sum(ops.square(scaled))
-    return ops.log(ops.where(filled, size, 1.0))
+    return apply_where(filled, ops.log, ops.sum(ops.square(scaled)))

@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_kd.ops.divergences import kl_divergence
+from keras_kd.ops.selection import kept_rows
 
 
 def pair_indices(keys: Any, included: Any = None) -> tuple[Any, Any]:
@@ -76,7 +77,8 @@ def pair_kl_divergence(
 
     Reference: Yun et al., 2020, CS-KD, arXiv:2003.13964.
     """
-    logits = ops.cast(logits, "float32")
+    # Whoever is a pair has one: all others may hold anything.
+    logits = kept_rows(has_pair, logits)
     targets = ops.stop_gradient(logits) if stop_gradient else logits
     targets = ops.take(targets, index, axis=0)
     value = kl_divergence(targets, logits, temperature=temperature)

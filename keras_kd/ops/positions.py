@@ -4,6 +4,8 @@ from typing import Any
 
 from keras import ops
 
+from keras_kd.ops.selection import kept_rows
+
 
 def mean_over_positions(features: Any, mask: Any = None) -> Any:
     """Return the mean of a feature over its positions.
@@ -28,13 +30,11 @@ def mean_over_positions(features: Any, mask: Any = None) -> Any:
         return features
     if mask is None:
         return ops.mean(features, axis=axes)
-    ones = (1,) * (len(features.shape) - len(mask.shape))
-    kept = ops.reshape(ops.cast(mask, "bool"), (*ops.shape(mask), *ones))
     # A mask of rows, too, counts each position of a row.
-    kept = ops.logical_and(kept, ops.ones_like(features[..., :1], dtype="bool"))
-    count = ops.sum(ops.cast(kept, features.dtype), axis=axes)
+    count = ops.sum(kept_rows(mask, ops.ones_like(features[..., :1])), axis=axes)
     # Selected and not multiplied: padding may hold anything.
-    return ops.sum(ops.where(kept, features, 0.0), axis=axes) / ops.maximum(count, 1.0)
+    total = ops.sum(kept_rows(mask, features), axis=axes)
+    return total / ops.maximum(count, 1.0)
 
 
 def both_masks(one: Any, other: Any) -> Any:

@@ -11,11 +11,7 @@ from typing import Any
 
 from keras import ops
 
-
-def normalized_rows(x: Any) -> Any:
-    """Return the rows of a matrix at unit L2 norm; a row of zeros stays one."""
-    size = ops.sum(ops.square(x), axis=-1, keepdims=True)
-    return x / ops.sqrt(ops.where(size > 0.0, size, 1.0))
+from keras_kd.ops.selection import apply_where, kept_rows, unit_vectors
 
 
 def _pairs(included: Any) -> Any:
@@ -28,11 +24,6 @@ def _per_example(values: Any, included: Any) -> Any:
     return ops.divide_no_nan(
         ops.sum(values * _pairs(included), axis=1), ops.sum(included)
     )
-
-
-def _kept(x: Any, included: Any) -> Any:
-    """Return float32 rows, with zeros for what is left out, whatever it holds."""
-    return ops.where(ops.expand_dims(included, -1) > 0.0, ops.cast(x, "float32"), 0.0)
 
 
 def _gram(x: Any) -> Any:
@@ -59,23 +50,23 @@ def similarity_distance(teacher: Any, student: Any, *, included: Any) -> Any:
 
     Reference: Tung and Mori, 2019, arXiv:1907.09682.
     """
-    grams = [normalized_rows(_gram(_kept(x, included))) for x in (teacher, student)]
+    grams = [unit_vectors(_gram(kept_rows(included, x))) for x in (teacher, student)]
     return _per_example(ops.square(grams[0] - grams[1]), included)
 
 
 def _distances(x: Any, included: Any) -> tuple[Any, Any]:
     """Return inner products of the centred rows, and their pairwise distances."""
     count = ops.maximum(ops.sum(included), 1.0)
-    x = _kept(x, included)
+    x = kept_rows(included, x)
     # Without their mean the products are small, and so is what cancels in them.
-    x = _kept(x - ops.sum(x, axis=0, keepdims=True) / count, included)
+    x = kept_rows(included, x - ops.sum(x, axis=0, keepdims=True) / count)
     gram = _gram(x)
     sizes = ops.diagonal(gram)
     total = ops.expand_dims(sizes, 0) + ops.expand_dims(sizes, 1)
     squares = total - 2.0 * gram
     # What rounding leaves of equal rows is no distance, and a root of 0 no gradient.
     apart = squares > 1e-6 * ops.stop_gradient(total)
-    distances = ops.where(apart, ops.sqrt(ops.where(apart, squares, 1.0)), 0.0)
+    distances = apply_where(apart, ops.sqrt, squares)
     return gram, distances * _pairs(included)
 
 
@@ -173,7 +164,7 @@ def probabilistic_divergence(
     """
     logs, p = [], None
     for x in (teacher, student):
-        cosine = _gram(normalized_rows(_kept(x, included)))
+        cosine = _gram(unit_vectors(kept_rows(included, x)))
         # Rounding takes the cosine of opposite vectors below −1.
         near = ops.maximum(0.5 * (cosine + 1.0), 0.0) * _pairs(included)
         shares = ops.divide_no_nan(near, ops.sum(near, axis=1, keepdims=True))
@@ -208,10 +199,10 @@ def correlation_congruence(
     """
     kernels = []
     for x in (teacher, student):
-        cosine = _gram(normalized_rows(_kept(x, included)))
-        series = sum(
-            (2.0 * gamma) ** power / math.factorial(power) * cosine**power
-            for power in range(order + 1)
-        )
+        cosine = _gram(unit_vectors(kept_rows(included, x)))
+        # By Horner's rule: TensorFlow has no gradient of 0⁰.
+        series = ops.ones_like(cosine)
+        for power in range(order, 0, -1):
+            series = 1.0 + 2.0 * gamma / power * cosine * series
         kernels.append(math.exp(-2.0 * gamma) * series)
     return _per_example(ops.square(kernels[0] - kernels[1]), included)

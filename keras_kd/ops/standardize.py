@@ -5,6 +5,8 @@ from typing import Any
 
 from keras import ops
 
+from keras_kd.ops.selection import apply_where
+
 
 def standardize(logits: Any, *, epsilon: float = 1e-7) -> Any:
     """Return (x − mean) / (std + ε) over the last axis, with the unbiased std.
@@ -34,6 +36,8 @@ def standardize(logits: Any, *, epsilon: float = 1e-7) -> Any:
     total = ops.sum(ops.square(centred), axis=-1, keepdims=True)
     variance = ops.divide_no_nan(total, count - 1.0)
     # Where all logits are equal the square root has no gradient, and a division by ε
-    # would make one that half precision cannot hold; they stay 0 as they are.
-    std = ops.sqrt(ops.where(variance > 0.0, variance, 1.0))
+    # would make one that half precision cannot hold; they stay 0 as they are. So does
+    # what rounding of their mean leaves of them.
+    spread = variance > 1e-12 * ops.stop_gradient(ops.square(mean))
+    std = apply_where(spread, ops.sqrt, variance, otherwise=1.0)
     return ops.where(kept, centred / (std + epsilon), -math.inf)

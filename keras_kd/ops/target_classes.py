@@ -17,6 +17,7 @@ from keras_kd.ops.divergences import (
     log_probabilities,
     squared,
 )
+from keras_kd.ops.selection import weighted
 
 
 def target_mask(labels: Any, classes: int) -> Any:
@@ -65,7 +66,8 @@ def _at(mask: Any, values: Any) -> Any:
     return ops.sum(ops.where(mask, values, 0.0), axis=-1)
 
 
-def _where_labelled(is_target: Any, values: Any) -> Any:
+def where_labelled(is_target: Any, values: Any) -> Any:
+    """Return the values of the labels that name a class, and 0 of the others."""
     return ops.where(ops.any(is_target, axis=-1), values, 0.0)
 
 
@@ -143,8 +145,8 @@ def decoupled_kl_divergence(
     is_target = target_mask(labels, t.shape[-1])
     target = _binary_kl(_log_pair(t, is_target), _log_pair(s, is_target))
     others = _kl_among(t, s, ops.logical_not(is_target))
-    value = squared(temperature) * (alpha * target + beta * others)
-    return _where_labelled(is_target, value)
+    value = squared(temperature) * (weighted(alpha, target) + weighted(beta, others))
+    return where_labelled(is_target, value)
 
 
 def normalized_crossentropy(
@@ -181,16 +183,16 @@ def normalized_crossentropy(
     is_target = target_mask(labels, t.shape[-1])
     p_y = ops.exp(_at(is_target, log_probabilities(t)))
     log_q_y = _at(is_target, log_probabilities(s))
-    target = -ops.where(p_y > 0.0, p_y * log_q_y, 0.0)
+    target = -p_y * ops.where(p_y > 0.0, log_q_y, 0.0)
 
     is_other = ops.logical_not(is_target)
     t, any_t = _among(_tempered(t, temperature), is_other)
     s, any_s = _among(_tempered(s, temperature), is_other)
     p, log_q = ops.exp(log_probabilities(t)), log_probabilities(s)
-    others = -ops.sum(ops.where(p > 0.0, p * log_q, 0.0), axis=-1)
+    others = -ops.sum(p * ops.where(p > 0.0, log_q, 0.0), axis=-1)
     others = ops.where(ops.logical_and(any_t, any_s), others, 0.0)
-    value = target + gamma * squared(temperature) * others
-    return _where_labelled(is_target, value)
+    value = target + squared(temperature) * weighted(gamma, others)
+    return where_labelled(is_target, value)
 
 
 def refined_kl_divergence(
@@ -243,7 +245,8 @@ def refined_kl_divergence(
     correlation = squared(temperature) * _kl_among(
         _tempered(t, temperature), _tempered(s, temperature), below
     )
-    return _where_labelled(is_target, alpha * confidence + beta * correlation)
+    value = weighted(alpha, confidence) + weighted(beta, correlation)
+    return where_labelled(is_target, value)
 
 
 def virtual_teacher_kl_divergence(
@@ -269,7 +272,7 @@ def virtual_teacher_kl_divergence(
         Tensor of shape `(...)`, float32, at least 0.
 
     Raises:
-        ValueError: `correct_probability` lies outside of [0, 1].
+        ValueError: If `correct_probability` is not in [0, 1].
 
     Example:
     >>> even, labels = np.zeros((1, 2)), np.array([0])
@@ -293,4 +296,4 @@ def virtual_teacher_kl_divergence(
     u = ops.where(kept, u, -math.inf)
     log_p = log_probabilities(u, temperature=temperature)
     value = expected_gap(log_p, log_probabilities(s))
-    return _where_labelled(is_target, value)
+    return where_labelled(is_target, value)

@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_kd.ops.divergences import log_probabilities
-from keras_kd.ops.target_classes import target_mask
+from keras_kd.ops.target_classes import target_mask, where_labelled
 
 
 def target_enhanced_crossentropy(
@@ -43,11 +43,10 @@ def target_enhanced_crossentropy(
     t = ops.cast(teacher_logits, "float32") / temperature
     s = ops.cast(student_logits, "float32") / temperature
     hit = target_mask(labels, t.shape[-1])
-    one = ops.cast(hit, "float32")
     p, log_q = ops.exp(log_probabilities(t)), log_probabilities(s)
     # (p + 1)^ε − 1 of the target, without what cancels where p is small.
     log_base = ops.where(hit, ops.log1p(p), ops.log(ops.where(p > 0.0, p, 1.0)))
     grown = ops.where(hit, ops.expm1(epsilon * log_base), ops.exp(epsilon * log_base))
     share = ops.where(ops.logical_or(hit, p > 0.0), grown, 0.0)
-    value = -ops.sum(ops.where(share > 0.0, share * log_q, 0.0), axis=-1)
-    return value * ops.max(one, axis=-1)
+    value = -ops.sum(share * ops.where(share > 0.0, log_q, 0.0), axis=-1)
+    return where_labelled(hit, value)

@@ -8,8 +8,8 @@ import keras
 from keras import ops
 
 from keras_kd import _backend
-from keras_kd.layer_paths import find_layer
 from keras_kd.optimizers.base import DistillationOptimizer
+from keras_kd.signals.layer_paths import find_layer
 
 
 @dataclass

@@ -7,6 +7,7 @@ import keras
 
 from keras_kd.distiller import Distiller
 from keras_kd.losses.logits.logits_distillation import LogitsDistillation
+from keras_kd.recipes.rehearsal import Rehearsal
 from keras_kd.recipes.run import Run
 from keras_kd.recipes.training import Stage, Training, check_count
 from keras_kd.teachers.ensemble import Ensemble
@@ -67,13 +68,15 @@ def born_again(
     """
     check_count("generations", generations, 1)
     check_build("build", build)
-    settings = {"generations": generations, "taught": teacher is not None}
-    run = Run(directory, "born_again", settings, verbose=verbose)
-    for number in range(0 if teacher is None else 1, generations + 1):
-        make = None if teacher is None else taught_by(distil, teacher)
-        stage = run.stage(f"generation_{number}", build, training, make)
-        teacher = stage.student
-    return run.stages
+    first = 0 if teacher is None else 1
+    names = [f"generation_{number}" for number in range(first, generations + 1)]
+
+    def recipe(run: Run | Rehearsal) -> list[Stage]:
+        return _each_by_the_one_before(
+            run, [(name, build) for name in names], training, teacher, distil
+        )
+
+    return Run(directory, "born_again", verbose=verbose).carry_out(recipe)
 
 
 def assistant_chain(
@@ -114,12 +117,24 @@ def assistant_chain(
     Reference: Mirzadeh et al., 2020, arXiv:1902.03393.
     """
     check_builds("builds", builds, 1)
-    settings = {"steps": len(builds), "taught": teacher is not None}
-    run = Run(directory, "assistant_chain", settings, verbose=verbose)
-    for number, build in enumerate(builds):
+    stages = [(f"assistant_{number}", build) for number, build in enumerate(builds)]
+
+    def recipe(run: Run | Rehearsal) -> list[Stage]:
+        return _each_by_the_one_before(run, stages, training, teacher, distil)
+
+    return Run(directory, "assistant_chain", verbose=verbose).carry_out(recipe)
+
+
+def _each_by_the_one_before(
+    run: Run | Rehearsal,
+    stages: Sequence[tuple[str, Build]],
+    training: Training,
+    teacher: keras.Model | None,
+    distil: Distil,
+) -> list[Stage]:
+    for name, build in stages:
         make = None if teacher is None else taught_by(distil, teacher)
-        stage = run.stage(f"assistant_{number}", build, training, make)
-        teacher = stage.student
+        teacher = run.stage(name, build, training, make).student
     return run.stages
 
 
@@ -163,10 +178,13 @@ def ensemble(
     """
     check_builds("builds", builds, 2)
     check_build("build_student", build_student)
-    run = Run(directory, "ensemble", {"members": len(builds)}, verbose=verbose)
-    for number, build in enumerate(builds):
-        run.stage(f"member_{number}", build, training)
-    return _distilled_ensemble(run, build_student, training, combine, distil)
+
+    def recipe(run: Run | Rehearsal) -> list[Stage]:
+        for number, build in enumerate(builds):
+            run.stage(f"member_{number}", build, training)
+        return _distilled_ensemble(run, build_student, training, combine, distil)
+
+    return Run(directory, "ensemble", verbose=verbose).carry_out(recipe)
 
 
 def snapshots(
@@ -216,21 +234,33 @@ def snapshots(
     """
     check_count("cycles", cycles, 2)
     check_build("build", build)
-    run = Run(directory, "snapshots", {"cycles": cycles}, verbose=verbose)
+    if build_student is not None:
+        check_build("build_student", build_student)
 
-    def go_on() -> keras.Model:
+    def recipe(run: Run | Rehearsal) -> list[Stage]:
+        for number in range(cycles):
+            before = run.stages[-1].student if number else None
+            run.stage(f"snapshot_{number}", going_on(build, before), training)
+        student = build_student or build
+        return _distilled_ensemble(run, student, training, combine, distil)
+
+    return Run(directory, "snapshots", verbose=verbose).carry_out(recipe)
+
+
+def going_on(build: Build, before: keras.Model | None) -> Build:
+    """Return a function that builds a model with the weights of another, if any."""
+
+    def build_on() -> keras.Model:
         model = build()
-        if run.stages:
-            model.set_weights(run.stages[-1].student.get_weights())
+        if before is not None:
+            model.set_weights(before.get_weights())
         return model
 
-    for number in range(cycles):
-        run.stage(f"snapshot_{number}", go_on, training)
-    return _distilled_ensemble(run, build_student or build, training, combine, distil)
+    return build_on
 
 
 def _distilled_ensemble(
-    run: Run,
+    run: Run | Rehearsal,
     build_student: Build,
     training: Training,
     combine: Callable[[list[keras.Model]], keras.Model] | None,

@@ -2,23 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_kd.data.labels import class_indices, labels_like
 from keras_kd.distiller import Distiller
 from keras_kd.hyperparameters import check_scalar
 from keras_kd.losses.logits.class_subset_distillation import ClassSubsetDistillation
-from keras_kd.recipes.chains import check_build
+from keras_kd.recipes.chains import Build, check_build
+from keras_kd.recipes.public import joined, logits_of_one, rows_of
+from keras_kd.recipes.rehearsal import Rehearsal
 from keras_kd.recipes.run import Run
-from keras_kd.recipes.training import (
-    Stage,
-    Training,
-    check_count,
-    check_own_data,
-    is_array,
-)
+from keras_kd.recipes.training import Stage, Training, check_count, check_own_data
 from keras_kd.recipes.transfer import own_weights, transfer_weights
 
 
@@ -36,20 +34,22 @@ def learn_without_forgetting(
     """Learn one task of new classes after the other, taught by the model before.
 
     Each task has new classes, numbered on from the last task's. The model of a task
-    has an answer for all classes so far; its old ones learn from the model before, on
-    the new examples, its new ones from the labels.
+    has a logit for each class so far; its old ones learn from the model before, on the
+    new examples, its new ones from the labels. A directory can be continued with one
+    task more.
 
     Args:
         build: A function of a number of classes to a new, built model with so many
             logits. Layers keep their weights by their names, so these must be given.
-        tasks: At least two pairs (x, y) of arrays; y holds class indices.
+        tasks: At least two pairs (x, y) of arrays; y holds class indices of shape
+            `(count,)` or `(count, 1)`, or one-hot labels of any width.
         training: How each task trains; x and y are the task's. Of arrays as
             `validation_data` each task sees the classes so far.
         directory: Where the run is kept, see `keras_kd.recipes.Run`.
         replay: Number of examples of each old class that are kept and shown again.
             Defaults to 0: none.
-        temperature: Positive number T of the old answers. Defaults to 2.0.
-        distillation_weight: Weight of the old answers beside labels of weight 1.
+        temperature: Positive number T of the old logits. Defaults to 2.0.
+        distillation_weight: Weight of the old logits beside labels of weight 1.
             Defaults to 1.0.
         verbose: 0, 1 or 2, see `Run`.
 
@@ -83,50 +83,42 @@ def learn_without_forgetting(
     check_build("build", build)
     check_own_data(training, "sample_weight")
     ends = _ends_of(tasks)
-    # Wrong numbers must not show after the hours of the first task.
     check_scalar("temperature", temperature, above=0)
     check_scalar("distillation_weight", distillation_weight, minimum=0)
-    settings = {"classes": ends, "replay": replay}
-    run = Run(directory, "learn_without_forgetting", settings, verbose=verbose)
-    kept: list[tuple[np.ndarray, np.ndarray]] = []
-    for number, (x, y) in enumerate(tasks):
-        x, y = np.asarray(x), np.asarray(y)
-        old = run.stages[-1].student if run.stages else None
-        shown = replace(
-            training,
-            x=np.concatenate([x, *(part for part, _ in kept)]),
-            y=np.concatenate([y, *(part for _, part in kept)]),
-            validation_data=_of_classes(training.validation_data, ends[number]),
-        )
+    for classes in ends:
+        _check_logits(build, classes, tasks[0][0])
+    trainings = _trainings(training, tasks, ends, replay)
 
-        def extended(classes: int = ends[number], old: Any = old) -> keras.Model:
-            model = build(classes)
-            if old is not None:
-                _take_over(old, model)
-            return model
-
-        def distil(
-            student: keras.Model, old: Any = old, known: int = ends[number - 1]
-        ) -> Distiller:
-            return Distiller(
-                old,
-                student,
-                ClassSubsetDistillation(list(range(known)), temperature),
-                student_loss_weight=1.0,
-                distillation_weight=distillation_weight,
+    def recipe(run: Run | Rehearsal) -> list[Stage]:
+        for number, classes in enumerate(ends):
+            before = run.stages[-1].student if number else None
+            run.stage(
+                f"task_{number}",
+                _extended(build, classes, before),
+                trainings[number],
+                None
+                if before is None
+                else _taught_by(
+                    before, ends[number - 1], temperature, distillation_weight
+                ),
             )
+        return run.stages
 
-        run.stage(f"task_{number}", extended, shown, None if old is None else distil)
-        if replay:
-            kept.append(_some_of_each(x, y, replay, training.seed + number))
-    return run.stages
+    run = Run(directory, "learn_without_forgetting", verbose=verbose)
+    return run.carry_out(recipe)
 
 
 def _ends_of(tasks: Sequence[tuple[Any, Any]]) -> list[int]:
     """Return the number of classes after each task."""
+    pairs = all(isinstance(task, (list, tuple)) and len(task) == 2 for task in tasks)
+    if not pairs or len(tasks) < 2:
+        raise ValueError(
+            f"`tasks` must hold at least two pairs (x, y). Received: {len(tasks)}"
+        )
     ends: list[int] = []
     for number, (_, y) in enumerate(tasks):
-        first, last = int(np.min(y)), int(np.max(y))
+        labels = class_indices(y, "`tasks`")
+        first, last = int(labels.min()), int(labels.max())
         if first != (ends[-1] if ends else 0):
             raise ValueError(
                 "`tasks` must number their classes on, from 0. Received: task "
@@ -139,11 +131,70 @@ def _ends_of(tasks: Sequence[tuple[Any, Any]]) -> list[int]:
                 "tell apart. Received: a first task with one."
             )
         ends.append(last + 1)
-    if len(ends) < 2:
-        raise ValueError(
-            f"`tasks` must hold at least two pairs (x, y). Received: {len(ends)}"
-        )
     return ends
+
+
+def _check_logits(build: Callable[[int], keras.Model], classes: int, x: Any) -> None:
+    logits = logits_of_one(partial(build, classes), x, "build", "tasks")
+    if logits != classes:
+        raise ValueError(
+            "`build` must return a model with as many logits as it is asked for. "
+            f"Received: build({classes}), which returned a model with {logits} logits."
+        )
+
+
+def _trainings(
+    training: Training, tasks: Sequence[tuple[Any, Any]], ends: list[int], replay: int
+) -> list[Training]:
+    """Return the training of each task: its examples and those that are replayed."""
+    trainings: list[Training] = []
+    kept: list[tuple[Any, np.ndarray]] = []
+    for number, (x, y) in enumerate(tasks):
+        labels = class_indices(y, "`tasks`")
+        seen = np.concatenate([labels, *(part for _, part in kept)])
+        trainings.append(
+            replace(
+                training,
+                x=joined([x, *(part for part, _ in kept)]),
+                y=labels_like(y, seen, ends[number]),
+                validation_data=_of_classes(training.validation_data, ends[number]),
+            )
+        )
+        if replay:
+            rows = _some_of_each(labels, replay, training.seed + number)
+            kept.append((rows_of(x, rows), labels[rows]))
+    return trainings
+
+
+def _extended(
+    build: Callable[[int], keras.Model], classes: int, before: keras.Model | None
+) -> Build:
+    """Return a function that builds a model of more classes with what one knows."""
+
+    def build_extended() -> keras.Model:
+        model = build(classes)
+        if before is not None:
+            _take_over(before, model)
+        return model
+
+    return build_extended
+
+
+def _taught_by(
+    before: keras.Model, known: int, temperature: float, distillation_weight: float
+) -> Callable[[keras.Model], Distiller]:
+    """Return what trains a model that keeps the logits of the classes known before."""
+
+    def distil(student: keras.Model) -> Distiller:
+        return Distiller(
+            before,
+            student,
+            ClassSubsetDistillation(list(range(known)), temperature),
+            student_loss_weight=1.0,
+            distillation_weight=distillation_weight,
+        )
+
+    return distil
 
 
 def _take_over(old: keras.Model, model: keras.Model) -> None:
@@ -160,18 +211,27 @@ def _take_over(old: keras.Model, model: keras.Model) -> None:
 
 
 def _of_classes(data: Any, count: int) -> Any:
-    """Return the validation examples of the classes that a model has."""
-    if not isinstance(data, tuple) or not all(map(is_array, data)):
+    """Return the validation examples of the classes that a model has, or None."""
+    if not isinstance(data, (list, tuple)) or len(data) < 2 or data[1] is None:
         return data
-    return tuple(part[data[1] < count] for part in data)
+    x, y, *weights = data
+    labels = class_indices(y, "`training.validation_data`")
+    known = labels < count
+    if not known.any():
+        return None
+    return (
+        rows_of(x, known),
+        labels_like(y, labels[known], count),
+        *(rows_of(part, known) for part in weights),
+    )
 
 
-def _some_of_each(x: Any, y: Any, count: int, seed: int) -> tuple[Any, Any]:
+def _some_of_each(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return the rows of so many examples of each class."""
     random = np.random.default_rng(seed)
-    rows = np.concatenate(
+    return np.concatenate(
         [
-            random.permutation(np.flatnonzero(y == label))[:count]
-            for label in np.unique(y)
+            random.permutation(np.flatnonzero(labels == label))[:count]
+            for label in np.unique(labels)
         ]
     )
-    return x[rows], y[rows]

@@ -8,6 +8,7 @@ import keras
 from keras_kd.distiller import Distiller
 from keras_kd.losses.peers.mutual_distillation import MutualDistillation
 from keras_kd.recipes.chains import Build, check_builds
+from keras_kd.recipes.rehearsal import Rehearsal
 from keras_kd.recipes.run import Run
 from keras_kd.recipes.training import Stage, Training
 from keras_kd.students.peer_group import PeerGroup
@@ -21,7 +22,7 @@ def mutual_learning(
     loss: Any = None,
     verbose: int = 1,
 ) -> list[Stage]:
-    """Train several students at once that learn each other's answers.
+    """Train several students at once that learn from each other's predictions.
 
     Args:
         builds: At least two functions that return a new, built student; their
@@ -50,7 +51,6 @@ def mutual_learning(
     Reference: Zhang et al., 2018, deep mutual learning, arXiv:1706.00384.
     """
     check_builds("builds", builds, 2)
-    run = Run(directory, "mutual_learning", {"peers": len(builds)}, verbose=verbose)
 
     def together(group: keras.Model) -> Distiller:
         return Distiller(
@@ -61,10 +61,21 @@ def mutual_learning(
             distillation_weight=1.0,
         )
 
-    stage = run.stage(
-        "peers", lambda: PeerGroup([build() for build in builds]), training, together
+    def recipe(run: Run | Rehearsal) -> list[Stage]:
+        stage = run.stage(
+            "peers",
+            lambda: PeerGroup([build() for build in builds]),
+            training,
+            together,
+        )
+        for peer in stage.student.peers:
+            training.compile(peer)
+        return [
+            Stage(f"peer_{number}", peer, stage.history)
+            for number, peer in enumerate(stage.student.peers)
+        ]
+
+    settings = {"peers": len(builds)}
+    return Run(directory, "mutual_learning", settings, verbose=verbose).carry_out(
+        recipe
     )
-    return [
-        Stage(f"peer_{place}", peer, stage.history)
-        for place, peer in enumerate(stage.student.peers)
-    ]

@@ -1,28 +1,19 @@
 """A student that learns from private data by noisy votes alone."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_kd.data.labels import labels_like
 from keras_kd.recipes.chains import Build, check_build
-from keras_kd.recipes.public import answers_of, labels_like, rows_of
+from keras_kd.recipes.public import logits_of_one, rows_of
+from keras_kd.recipes.rehearsal import Rehearsal
 from keras_kd.recipes.run import Run
-from keras_kd.recipes.training import (
-    Stage,
-    Training,
-    check_count,
-    check_own_data,
-    digest,
-)
-from keras_kd.recipes.votes import (
-    check_noise,
-    count_votes,
-    noisy_labels,
-    privacy_spent,
-)
+from keras_kd.recipes.training import Stage, Training, check_count
+from keras_kd.recipes.votes import check_noise
+from keras_kd.recipes.voting import Voting
 
 
 @dataclass
@@ -33,7 +24,7 @@ class PrivateStudent(Stage):
         epsilon: The ε of (ε, δ)-differential privacy towards one private example.
         delta: The δ.
         answered: Which rows of the public data were answered, booleans.
-        labels: The noisy answers to those.
+        labels: The noisy labels of those.
     """
 
     epsilon: float
@@ -63,7 +54,7 @@ def pate(
 
     The private examples are divided among the teachers, each in one part only. The
     teachers vote on the public examples, noise is added to the votes, and the student
-    learns the answers: it sees public inputs and noisy labels, and nothing else. Only
+    learns their labels: it sees public inputs and noisy labels, and nothing else. Only
     the student may leave the directory, which also holds the teachers.
 
     The ε holds for data sets that differ in the content of one private example; their
@@ -76,17 +67,19 @@ def pate(
         build_student: Returns a new, built student.
         public: Unlabelled inputs that may be known to all, arrays.
         training: How each teacher trains; its x and y are the private data, arrays. No
-            `validation_data`: one example there would move the votes of all.
+            `validation_data`, `class_weight` or `sample_weight`: one example there
+            would move the votes of all.
         classes: Number of classes.
         directory: Where the run is kept, see `keras_kd.recipes.Run`.
         scale: Size of the noise on the votes, above 0; see `noisy_labels`.
         delta: The number δ; below 1 / the number of private examples.
         num_teachers: Number of teachers, at least 2. Defaults to 10.
         noise: "gaussian" or "laplace". Defaults to "gaussian".
-        threshold: Votes that a class must have for an answer, or None to answer all.
+        threshold: Votes that a class must have for a label, or None to label all.
         threshold_scale: Size of the noise of this check; with `threshold`.
         student_training: How the student trains; its x and y are the answered public
-            ones, and its `validation_data` must be public. Defaults to `training`.
+            ones, and its `validation_data` must be public; without weights, too.
+            Defaults to `training`.
         verbose: 0, 1 or 2, see `Run`.
 
     Returns:
@@ -118,88 +111,71 @@ def pate(
     """
     check_count("classes", classes, 2)
     check_noise(noise, scale, threshold, threshold_scale)
-    rows = _private_rows(training)
+    rows = _private_rows(training, student_training)
     _check_teachers(num_teachers, rows, threshold, threshold_scale)
-    spent = partial(
-        privacy_spent,
-        noise=noise,
-        scale=scale,
-        delta=delta,
-        queries=None if threshold is None else len(keras.tree.flatten(public)[0]),
-        threshold_scale=threshold_scale,
-    )
-    # Before the first hour of training: is the accountant there, are the numbers?
-    spent(0)
+    queries = len(keras.tree.flatten(public)[0])
+    voting = Voting(classes, noise, scale, threshold, threshold_scale, delta, queries)
+    voting.epsilon(0)  # which raises where the accountant is not there
     _check_delta(delta, rows)
-    for argument, build in (
-        ("build_teacher", build_teacher),
-        ("build_student", build_student),
-    ):
-        _check_model(argument, build, public, classes)
-    run = Run(directory, "pate", {"num_teachers": num_teachers}, verbose=verbose)
-    order = np.random.default_rng(training.seed).permutation(rows)
-    teachers = [
-        run.stage(f"teacher_{number}", build_teacher, _part_of(training, part)).student
-        for number, part in enumerate(np.array_split(order, num_teachers))
-    ]
+    _check_model("build_teacher", build_teacher, public, classes)
+    _check_model("build_student", build_student, public, classes)
+    parts = np.array_split(
+        np.random.default_rng(training.seed).permutation(rows), num_teachers
+    )
 
-    def vote() -> dict[str, np.ndarray]:
-        if run.path("student").exists():
-            raise ValueError(
-                "`directory` must hold the votes that its student has learned from. "
-                "Received: a student without votes. To draw them anew, which costs "
-                "their ε once more, delete the folder 'student' too."
-            )
-        said = [t.predict(public, verbose=0).argmax(axis=-1) for t in teachers]
-        answered, labels = noisy_labels(
-            count_votes(said, classes),
-            noise=noise,
-            scale=scale,
-            threshold=threshold,
-            threshold_scale=threshold_scale,
+    def recipe(run: Run | Rehearsal) -> PrivateStudent:
+        # All teachers are alike: one shows what does not fit.
+        teachers = [
+            run.stage(f"teacher_{number}", build_teacher, _part_of(training, part))
+            for number, part in enumerate(parts[:1] if run.is_rehearsal else parts)
+        ]
+        votes = voting.labels(run, teachers, public)
+        return _train_student(
+            run, build_student, public, training, student_training, voting, votes
         )
-        return {"answered": answered, "labels": labels}
 
-    # Kept: to draw again after an interruption would spend the privacy twice.
-    asked = {
-        "noise": [noise, scale, threshold, threshold_scale],
-        "public": digest(public),
-    }
-    votes = run.value("votes", vote, asked)
+    settings = {"num_teachers": num_teachers}
+    return Run(directory, "pate", settings, verbose=verbose).carry_out(recipe)
+
+
+def _train_student(
+    run: Run | Rehearsal,
+    build_student: Build,
+    public: Any,
+    training: Training,
+    student_training: Training | None,
+    voting: Voting,
+    votes: dict[str, np.ndarray],
+) -> PrivateStudent:
+    """Train the student on public inputs and noisy labels, and on nothing else."""
     answered, labels = votes["answered"], votes["labels"]
-    if not answered.any():
-        raise ValueError(
-            "`threshold` must be low enough for some vote to reach it. Received: "
-            f"threshold={threshold}, with {num_teachers} teachers; no query answered, "
-            f"at an ε of {spent(0):.3g}. To ask again, at its own ε on top, delete the "
-            "folder 'votes'."
-        )
     given = replace(
         student_training or training,
         x=rows_of(public, answered),
-        y=labels_like(training.y, labels, classes),
-        sample_weight=None,
+        y=labels_like(training.y, labels, voting.classes),
     )
     stage = run.stage("student", build_student, given)
     return PrivateStudent(
         stage.name,
         stage.student,
         stage.history,
-        spent(int(answered.sum())),
-        delta,
+        voting.epsilon(int(answered.sum())),
+        voting.delta,
         answered,
         labels,
     )
 
 
-def _private_rows(training: Training) -> int:
+def _private_rows(training: Training, student_training: Training | None) -> int:
     """Return the number of private examples, and raise on what all teachers would see.
 
     Raises:
-        ValueError: There are no arrays of examples with labels, or a teacher's training
-            sees others than its own.
+        ValueError: If there are no arrays of examples with labels, or a training holds
+            what follows from the labels of other teachers' examples.
     """
-    check_own_data(training, "validation_data")
+    _check_private("training", training, "validation_data")
+    if student_training is not None:
+        _check_private("student_training", student_training)
     if callable(training.x) or training.y is None:
         raise ValueError(
             "`training` must hold arrays x and y, which are divided among the "
@@ -207,6 +183,20 @@ def _private_rows(training: Training) -> int:
             f"{type(training.y).__name__}."
         )
     return len(keras.tree.flatten(training.x)[0])
+
+
+def _check_private(argument: str, training: Training, *more: str) -> None:
+    """Raise where weights or data were computed from all private labels at once."""
+    for name in ("class_weight", "sample_weight", *more):
+        value = getattr(training, name)
+        if value is not None:
+            raise ValueError(
+                f"`{argument}.{name}` must be None: computed from private labels, it "
+                "lets one example move the votes of all teachers, and the ε that is "
+                "reported would be false. Received: "
+                f"{name} of type {type(value).__name__}. Weigh the classes in a loss "
+                "given to `compile`, by numbers that are public."
+            )
 
 
 def _check_teachers(
@@ -241,7 +231,7 @@ def _check_delta(delta: float, rows: int) -> None:
 
 def _check_model(argument: str, build: Any, public: Any, classes: int) -> None:
     check_build(argument, build)
-    _, logits = answers_of(build, public, argument)
+    logits = logits_of_one(build, public, argument, "public")
     if logits != classes:
         raise ValueError(
             f"`{argument}` must return a model with one logit for each of `classes`. "
@@ -255,5 +245,4 @@ def _part_of(training: Training, rows: np.ndarray) -> Training:
         training,
         x=rows_of(training.x, rows),
         y=rows_of(training.y, rows),
-        sample_weight=rows_of(training.sample_weight, rows),
     )

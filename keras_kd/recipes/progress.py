@@ -1,7 +1,5 @@
 """What a stage keeps after each epoch, and how it comes back."""
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,25 @@ import keras
 import numpy as np
 
 from keras_kd.distiller import Distiller
+from keras_kd.recipes.description import is_plain
+from keras_kd.recipes.files import (
+    check_file,
+    damaged,
+    hash_of,
+    read_arrays,
+    read_record,
+    write_arrays,
+    write_record,
+    writing,
+)
 
 # In each training anew; of `min_delta` it turns the sign when the first epoch ends.
 _SET_BY_KERAS = ("_model", "params", "min_delta")
-_PROGRESS, _CALLBACKS = "progress.json", "callbacks.npz"
+_PROGRESS, _SAVED = "progress.json", "epoch-*"
 
 
 class SameNumbers(keras.callbacks.Callback):
-    """Begins each epoch with the random numbers that follow from its place.
+    """Begins each epoch with the random numbers that follow from its number.
 
     What draws from the global generators draws the same in a resumed epoch; first
     among the callbacks, because they may draw too.
@@ -41,85 +50,120 @@ class Progress(keras.callbacks.Callback):
     after they have begun.
 
     Args:
+        root: The directory of the run.
         folder: The folder of the stage.
+        owner: What tells the stage from others.
         others: The callbacks before it whose memory is kept: numbers, strings, arrays,
             and lists and dicts of these.
     """
 
-    def __init__(self, folder: Path, others: Sequence[Any]) -> None:
+    def __init__(
+        self, root: Path, folder: Path, owner: str, others: Sequence[Any] = ()
+    ) -> None:
         super().__init__()
-        self.folder, self.others = folder, list(others)
+        self.root, self.folder, self.owner = root, folder, owner
+        self.others = list(others)
         self.history: dict[str, list[Any]] = {}
         self.stopped = False
         self._remembered: list[Any] = []
 
-    def restore(self, model: keras.Model) -> int:
-        """Give the model what was saved last, and return the epochs that it has."""
+    def exists(self) -> bool:
+        """Say whether the training has begun.
+
+        Raises:
+            ValueError: If an epoch is there, but not the file that describes it.
+        """
         path = self.folder / _PROGRESS
-        if not path.exists():
+        if not path.exists() and any(self.folder.glob(_SAVED)):
+            raise damaged(self.root, path, "is missing")
+        return path.exists()
+
+    def restore(self, model: keras.Model, epochs: int) -> int:
+        """Give the model what was saved last, and return the epochs that it has.
+
+        Args:
+            model: The compiled model that is trained.
+            epochs: The number of epochs that it shall have.
+
+        Raises:
+            ValueError: If a file is missing, damaged or another stage's, or the model
+                has had more epochs already.
+        """
+        path = self.folder / _PROGRESS
+        found: dict[str, Any] = read_record(self.root, path) if self.exists() else {}
+        if not found.get("epochs"):
             return 0
-        found = json.loads(path.read_text())
+        if found["owner"] != self.owner:
+            raise damaged(self.root, path, "belongs to another stage")
+        if found["epochs"] > epochs:
+            raise ValueError(
+                "`epochs` must not be below what a stage has been trained already. "
+                f"Received: directory={str(self.root)!r}, where '{self.folder.name}' "
+                f"was made with other `epochs` (already {found['epochs']} there, "
+                f"{epochs} now). Give another directory, or delete the folder "
+                f"'{self.folder.name}'."
+            )
+        weights = self.folder / _weights_file(found["epochs"])
+        check_file(self.root, weights, found["sha256"])
         self.history, self.stopped = found["history"], found["stopped"]
         if not isinstance(model, Distiller):  # which makes room for it while it loads
             model.optimizer.build(model.trainable_variables)
-        model.load_weights(self.folder / found["weights"])
+        model.load_weights(weights)
         for variable, value in zip(_seeds_of(model), found["seeds"], strict=True):
             variable.assign(value)
-        with np.load(self.folder / found["callbacks"]) as arrays:
-            self._remembered = _unpacked(found["memories"], dict(arrays))
+        arrays = self.folder / _callbacks_file(found["epochs"])
+        self._remembered = _unpacked(
+            found["memories"], read_arrays(self.root, arrays, self.owner)
+        )
         return int(found["epochs"])
 
     def on_train_begin(self, logs: Any = None) -> None:
         for callback, memory in zip(self.others, self._remembered, strict=False):
             vars(callback).update(memory)
+        if not self.history:
+            # So that it is missing where it is not there beside an epoch.
+            write_record(self.folder / _PROGRESS, {"epochs": 0})
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         for key, value in (logs or {}).items():
             self.history.setdefault(key, []).append(np.asarray(value).tolist())
-        name = f"epoch-{epoch + 1}.weights.h5"
-        part = self.folder / f"part-{name}"
-        self.model.save_weights(part)
-        put_in_place(part, self.folder / name)
+        saved = [self.folder / name(epoch + 1) for name in _FILES]
+        weights, callbacks = saved
+        with writing(weights) as part:
+            self.model.save_weights(part)
         arrays: dict[str, np.ndarray] = {}
         memories = [_packed(_memory_of(other), arrays) for other in self.others]
-        remembered = f"epoch-{epoch + 1}-{_CALLBACKS}"
-        part = self.folder / f"part-{remembered}"
-        np.savez(part, **arrays)  # type: ignore[arg-type]
-        put_in_place(part, self.folder / remembered)
+        write_arrays(callbacks, arrays, self.owner)
         progress = {
+            "owner": self.owner,
             "epochs": epoch + 1,
-            "weights": name,
-            "callbacks": remembered,
+            "sha256": hash_of(weights),
             "memories": memories,
             "seeds": [np.array(s.numpy()).tolist() for s in _seeds_of(self.model)],
             "stopped": bool(self.model.stop_training),
             "history": self.history,
         }
-        write(self.folder / _PROGRESS, json.dumps(progress))
-        for old in self.folder.glob("epoch-*"):
-            if old.name not in (name, remembered):
+        write_record(self.folder / _PROGRESS, progress)
+        for old in self.folder.glob(_SAVED):
+            if old not in saved:
                 old.unlink()
 
 
 def forget(folder: Path) -> None:
-    """Remove what only an unfinished stage needs."""
-    for rest in [folder / _PROGRESS, *folder.glob("epoch-*")]:
+    """Remove what only more epochs of a stage need."""
+    for rest in [folder / _PROGRESS, *folder.glob(_SAVED)]:
         rest.unlink(missing_ok=True)
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file that is complete whenever it is there."""
-    part = path.with_name(f"part-{path.name}")
-    part.write_text(text)
-    put_in_place(part, path)
+def _weights_file(epochs: int) -> str:
+    return f"epoch-{epochs}.weights.h5"
 
 
-def put_in_place(part: Path, path: Path) -> None:
-    """Give a complete file its name, once it is on the disk."""
-    with part.open("rb+") as file:
-        # Where the power fails, a file may else have its name and not its content.
-        os.fsync(file.fileno())
-    part.replace(path)
+def _callbacks_file(epochs: int) -> str:
+    return f"epoch-{epochs}-callbacks.npz"
+
+
+_FILES = (_weights_file, _callbacks_file)
 
 
 def _seeds_of(model: keras.Model) -> list[keras.Variable]:
@@ -133,18 +177,8 @@ def _memory_of(callback: Any) -> dict[str, Any]:
     return {
         key: value
         for key, value in vars(callback).items()
-        if key not in _SET_BY_KERAS and _is_plain(value)
+        if key not in _SET_BY_KERAS and is_plain(value)
     }
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(item) for item in value)
-    if isinstance(value, dict):
-        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.dtype.kind in "biufc"
-    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:

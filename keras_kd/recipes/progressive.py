@@ -3,24 +3,25 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import keras
 
 from keras_kd.distiller import Distiller
-from keras_kd.layer_paths import find_layer, walk
 from keras_kd.recipes.chains import (
     Build,
     Distil,
     check_build,
     check_builds,
+    going_on,
     soft_targets,
     taught_by,
 )
-from keras_kd.recipes.run import Run, check_student
+from keras_kd.recipes.rehearsal import Rehearsal, check_student
+from keras_kd.recipes.run import Run
 from keras_kd.recipes.training import Stage, Training, check_count
 from keras_kd.recipes.transfer import transfer_weights
+from keras_kd.signals.layer_paths import find_layer, walk
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def stage_wise(
     """Train one student layer by layer: each phase has its losses and its layers.
 
     Usual: one phase per stage of the network that compares the features there and
-    trains the layers up to it, then one that compares the answers and trains all.
+    trains the layers up to it, then one that compares the logits and trains all.
 
     Args:
         build: Returns a new, built student.
@@ -127,31 +128,21 @@ def stage_wise(
             f"Received: phases={phases!r}"
         )
     check_build("build", build)
-    for phase in phases:
-        # A wrong name in the last phase must not show after hours of the first.
-        probe = build()
-        check_student(probe)
-        phase.distiller(teacher, probe)
-        with _only(phase.trainable)(probe):
-            pass
-    run = Run(directory, "stage_wise", {"phases": len(phases)}, verbose=verbose)
-    for number, phase in enumerate(phases):
 
-        def go_on() -> keras.Model:
-            student = build()
-            if run.stages:
-                student.set_weights(run.stages[-1].student.get_weights())
-            return student
+    def recipe(run: Run | Rehearsal) -> list[Stage]:
+        for number, phase in enumerate(phases):
+            before = run.stages[-1].student if number else None
+            run.stage(
+                f"phase_{number}",
+                going_on(build, before),
+                replace(training, epochs=phase.epochs or training.epochs),
+                taught_by(phase.distiller, teacher),
+                during=_only(phase.trainable),
+                settings={"trainable": phase.trainable},
+            )
+        return run.stages
 
-        run.stage(
-            f"phase_{number}",
-            go_on,
-            replace(training, epochs=phase.epochs or training.epochs),
-            taught_by(phase.distiller, teacher),
-            during=_only(phase.trainable),
-            settings={"trainable": phase.trainable},
-        )
-    return run.stages
+    return Run(directory, "stage_wise", verbose=verbose).carry_out(recipe)
 
 
 def _only(paths: Sequence[str] | None) -> Any:
@@ -233,19 +224,25 @@ def grow(
     into the upper one.
     """
     check_builds("builds", builds, 2)
-    probes = [build() for build in builds]
-    for small, large in pairwise(probes):
-        transfer_weights(small, large)
-    settings = {"sizes": len(builds), "taught": teacher is not None}
-    run = Run(directory, "grow", settings, verbose=verbose)
-    for number, build in enumerate(builds):
 
-        def grown(build: Build = build) -> keras.Model:
-            student = build()
-            if run.stages:
-                transfer_weights(run.stages[-1].student, student)
-            return student
-
+    def recipe(run: Run | Rehearsal) -> list[Stage]:
         make = None if teacher is None else taught_by(distil, teacher)
-        run.stage(f"size_{number}", grown, training, make)
-    return run.stages
+        for number, build in enumerate(builds):
+            before = run.stages[-1].student if number else None
+            run.stage(f"size_{number}", _grown(build, before), training, make)
+        return run.stages
+
+    return Run(directory, "grow", verbose=verbose).carry_out(recipe)
+
+
+def _grown(build: Build, before: keras.Model | None) -> Build:
+    """Return a function that builds a model with what a smaller one has learned."""
+
+    def build_larger() -> keras.Model:
+        student = build()
+        if before is not None:
+            check_student(student, "builds")
+            transfer_weights(before, student)
+        return student
+
+    return build_larger

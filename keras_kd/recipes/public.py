@@ -1,4 +1,4 @@
-"""Public data that students answer, in recipes whose private data stay apart."""
+"""Data that a recipe divides or shares, and models that have to fit them."""
 
 from typing import Any
 
@@ -6,55 +6,55 @@ import keras
 import numpy as np
 
 from keras_kd.recipes.chains import Build
-from keras_kd.recipes.run import check_student
+from keras_kd.recipes.rehearsal import check_student
 
 
-def answers_of(build: Build, public: Any, argument: str) -> tuple[int, ...]:
-    """Return the shape of a model's answer to one row of the public data.
+def logits_of_one(build: Build, data: Any, build_name: str, data_name: str) -> int:
+    """Return the number of logits that a model gives for one row of data.
 
     Args:
         build: Returns a new, built model.
-        public: Inputs, arrays.
-        argument: What the caller calls `build` in messages.
+        data: Inputs, arrays.
+        build_name: What the caller calls `build` in messages.
+        data_name: What the caller calls `data` in messages.
 
     Raises:
-        ValueError: The model cannot answer, or not by one vector of logits a row.
+        ValueError: If the model does not take the data, or does not give one vector of
+            logits a row.
     """
     model = build()
-    check_student(model, argument)
-    row = rows_of(public, slice(1))
+    check_student(model, build_name)
     try:
-        answer = model(row, training=False)
-        shape = tuple(answer.shape)
+        shape = tuple(model(rows_of(data, slice(1)), training=False).shape)
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"`{argument}` must return a model that answers `public`. Received: "
+            f"`{build_name}` must return a model that takes `{data_name}`. Received: "
             f"{model.name!r}, which raised on its first row: {error}"
         ) from error
     if len(shape) != 2:
         raise ValueError(
-            f"`{argument}` must return a model with one output of shape `(batch, "
+            f"`{build_name}` must return a model with one output of shape `(batch, "
             f"classes)`. Received: an output of shape {shape}."
         )
-    return shape
-
-
-def labels_like(labels: Any, classes: np.ndarray, count: int) -> np.ndarray:
-    """Return class indices in the form of given labels: one-hot, or integers.
-
-    Args:
-        labels: Labels in the form that is wanted.
-        classes: Class indices of shape `(rows,)`.
-        count: The number of classes.
-    """
-    shape = np.shape(labels)
-    if len(shape) == 2 and shape[1] > 1:
-        return np.eye(count, dtype="float32")[classes]
-    return classes.astype("int32")
+    return int(shape[1])
 
 
 def rows_of(arrays: Any, rows: Any) -> Any:
     """Return some rows of each array of a structure."""
     return keras.tree.map_structure(
-        lambda array: None if array is None else np.asarray(array)[rows], arrays
+        lambda array: None if array is None else _as_array(array)[rows], arrays
     )
+
+
+def joined(parts: list[Any]) -> Any:
+    """Return the rows of several structures of arrays, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return keras.tree.map_structure(
+        lambda *arrays: np.concatenate([_as_array(array) for array in arrays]), *parts
+    )
+
+
+def _as_array(array: Any) -> np.ndarray:
+    is_tensor = keras.ops.is_tensor(array)
+    return np.asarray(keras.ops.convert_to_numpy(array) if is_tensor else array)

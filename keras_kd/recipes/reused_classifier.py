@@ -5,9 +5,9 @@ from typing import Any
 import keras
 
 from keras_kd import _backend
-from keras_kd.layer_paths import ends_of, find_layer
 from keras_kd.losses.features.feature_distillation import FeatureDistillation
 from keras_kd.losses.features.shapes import is_channels_first, width_of
+from keras_kd.signals.layer_paths import ends_of, find_layer
 
 FEATURES = "reused_features"
 
@@ -22,7 +22,7 @@ def reuse_classifier(
 ) -> tuple[keras.Model, FeatureDistillation]:
     """Return a student that ends in the teacher's own layers, and its only loss.
 
-    Where the features agree, so do the answers: SimKD trains the student's features
+    Where the features agree, so do the logits: SimKD trains the student's features
     alone. What follows the student's layer is replaced by a projector (1×1, 3×3 and
     1×1 convolution, or dense layers on vectors, each with batch normalisation and a
     ReLU) and a frozen copy of what follows the teacher's layer.
@@ -73,13 +73,13 @@ def reuse_classifier(
     width = width_of(wanted)
     axis = 1 if is_channels_first(wanted) else -1
     inner = max(1, width // bottleneck)
-    for place, (size, channels) in enumerate(((1, inner), (3, inner), (1, width))):
-        last = place == 2
+    for index, (size, channels) in enumerate(((1, inner), (3, inner), (1, width))):
+        last = index == 2
         x = _mapped(x, channels, size)
         x = keras.layers.BatchNormalization(axis=axis)(x)
         x = keras.layers.ReLU(name=FEATURES if last else None)(x)
-    _, answer = ends_of(teacher)
-    head = keras.Model(wanted, answer, name="teachers_classifier")
+    _, logits = ends_of(teacher)
+    head = keras.Model(wanted, logits, name="teachers_classifier")
     copied = keras.models.clone_model(head)
     copied.set_weights(head.get_weights())
     _backend.freeze(copied)

@@ -1,6 +1,5 @@
 """How each stage of a recipe trains, and what comes of it."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_kd.data import ShuffledBatches
+from keras_kd.recipes.description import is_array
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,6 @@ class Training:
                 f"each stage needs its own. Received: callbacks={self.callbacks!r}"
             )
 
-    def settings(self) -> dict[str, Any]:
-        """Return what a directory knows this training by."""
-        data = self.validation_data
-        return {
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "examples": digest((self.x, self.y, self.sample_weight)),
-            "validation_data": digest(data if isinstance(data, tuple) else None),
-        }
-
     def data(self, seed: int, epoch: int) -> Any:
         """Return the batches of a stage from an epoch on."""
         if callable(self.x):
@@ -125,24 +114,6 @@ class Stage:
     history: dict[str, list[float]]
 
 
-def digest(values: Any) -> str:
-    """Return a short text that differs where arrays or numbers do.
-
-    Functions and data sets all count alike: they cannot be told apart.
-    """
-    found = hashlib.blake2b(digest_size=8)
-    for value in keras.tree.flatten(values):
-        if is_array(value):
-            array = np.ascontiguousarray(keras.ops.convert_to_numpy(value))
-            found.update(f"{array.dtype}{array.shape}".encode())
-            found.update(array.tobytes())
-        elif isinstance(value, (int, float, str)):
-            found.update(repr(value).encode())
-        else:
-            found.update(b"-")
-    return found.hexdigest()
-
-
 def check_count(name: str, value: Any, least: int) -> None:
     """Raise where a value is no integer of at least `least`.
 
@@ -170,8 +141,3 @@ def check_own_data(training: Training, *names: str) -> None:
                 f"their own. Received: {name} of type "
                 f"{type(getattr(training, name)).__name__}."
             )
-
-
-def is_array(value: Any) -> bool:
-    """Say whether a value is an array or a tensor."""
-    return isinstance(value, np.ndarray) or keras.ops.is_tensor(value)

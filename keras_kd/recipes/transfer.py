@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_kd.layer_paths import walk
+from keras_kd.signals.layer_paths import walk
 
 
 def transfer_weights(

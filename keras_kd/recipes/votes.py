@@ -12,11 +12,11 @@ from keras_kd.recipes.training import check_count
 _NOISES = ("gaussian", "laplace")
 
 
-def count_votes(answers: Sequence[Any], classes: int) -> np.ndarray:
+def count_votes(predictions: Sequence[Any], classes: int) -> np.ndarray:
     """Return how many teachers chose each class.
 
     Args:
-        answers: The class indices that each teacher chose, arrays of shape `(count,)`.
+        predictions: The classes that each teacher chose, arrays of shape `(count,)`.
         classes: Number of classes.
 
     Returns:
@@ -26,9 +26,9 @@ def count_votes(answers: Sequence[Any], classes: int) -> np.ndarray:
     >>> [int(n) for n in count_votes([np.array([1]), np.array([1])], classes=3)[0]]
     [0, 2, 0]
     """
-    votes = np.zeros((len(answers[0]), classes), "int64")
+    votes = np.zeros((len(predictions[0]), classes), "int64")
     rows = np.arange(len(votes))
-    for chosen in answers:
+    for chosen in predictions:
         votes[rows, np.asarray(chosen)] += 1
     return votes
 
@@ -136,13 +136,13 @@ def privacy_spent(
             check_count(name, value, 0)
     dp = _accounting()
     accountant = dp.rdp.RdpAccountant()
-    answer = (
+    mechanism = (
         dp.GaussianDpEvent(scale / np.sqrt(2.0))
         if noise == "gaussian"
         else dp.LaplaceDpEvent(scale / 2.0)
     )
     if answered:
-        accountant.compose(dp.SelfComposedDpEvent(answer, answered))
+        accountant.compose(dp.SelfComposedDpEvent(mechanism, answered))
     if queries:
         check = dp.GaussianDpEvent(threshold_scale)
         accountant.compose(dp.SelfComposedDpEvent(check, queries))

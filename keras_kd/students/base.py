@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_kd.layer_paths import find_layer
+from keras_kd.signals.layer_paths import find_layer
 
 
 class Student:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_kd.layer_paths import ends_of, find_layer
+from keras_kd.signals.layer_paths import ends_of, find_layer
 from keras_kd.students.several_students import SeveralStudents
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_kd.taps import Recording
+from keras_kd.signals.recording import Recording
 
 
 class Teacher:
@@ -69,6 +69,15 @@ class Teacher:
     def reads_batches(self) -> bool:
         """Whether `on_batch` has anything to do."""
         return type(self).on_batch is not Teacher.on_batch
+
+    @property
+    def acts_between_epochs(self) -> bool:
+        """Whether `on_epoch_begin` or `on_epoch_end` has anything to do."""
+        mine, base = type(self), Teacher
+        return (
+            mine.on_epoch_begin is not base.on_epoch_begin
+            or mine.on_epoch_end is not base.on_epoch_end
+        )
 
     def bind(self, student: keras.Model) -> None:
         """Learn which student there is, before training and once it is built.

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_kd import _backend
-from keras_kd.taps import Recording, recording
+from keras_kd.signals.recording import Recording, recording
 from keras_kd.teachers.base import Teacher
 
 

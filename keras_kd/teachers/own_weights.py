@@ -6,8 +6,8 @@ from typing import Any
 import keras
 
 from keras_kd import _backend
+from keras_kd.signals.recording import Recording
 from keras_kd.students.copies import copy_of
-from keras_kd.taps import Recording
 from keras_kd.teachers.base import Teacher
 from keras_kd.teachers.model import recorded
 

@@ -37,6 +37,70 @@ def test_children_answer_to_name_attribute_and_place():
     }
 
 
+def test_children_answer_to_the_property_of_a_private_attribute():
+    """KerasHub's tasks hold their backbone so; its own name has a changing number."""
+
+    class Parent(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self._body = keras.layers.ReLU(name="a")
+            self._hidden = keras.layers.ReLU(name="b")
+
+        @property
+        def body(self):
+            return self._body
+
+    names = {child.name: names for child, names in _backend.children(Parent())}
+    assert names == {"a": {"a", "body"}, "b": {"b"}}
+
+
+def test_names_that_keras_made_up():
+    """A path with such a name would not find the layer in the next instance."""
+
+    class HTTPHead2D(keras.layers.Layer):
+        pass
+
+    for make in (HTTPHead2D, keras.layers.ReLU, lambda: keras.layers.Dense(1)):
+        assert all(_backend.is_auto_named(make()) for _ in range(2))
+    assert not _backend.is_auto_named(keras.layers.ReLU(name="relu_of_block"))
+
+
+def test_attention_is_noted_where_a_layer_attends():
+    """Without it, a subclass with a `call` of its own gives no probabilities."""
+    noted = []
+    plain = keras.layers.MultiHeadAttention
+    x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+    for wanted in (False, True):
+        methods = _backend.noting_attention(
+            plain,
+            lambda layer, wanted=wanted: wanted,
+            lambda layer, scores: noted.append(scores),
+        )
+        assert len(methods) == 1
+        layer = type(plain)("Noting", (plain,), methods)(2, 2)
+        assert _backend.has_attention_method(layer)
+        layer(x, x)
+        assert len(noted) == wanted
+    _, scores = layer(x, x, return_attention_scores=True)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(noted[0]), ops.convert_to_numpy(scores), atol=1e-6
+    )
+    assert _backend.noting_attention(keras.layers.Dense, print, print) == {}
+    assert not _backend.has_attention_method(keras.layers.ReLU())
+
+
+def test_calls_in_graphs_are_counted():
+    """By their number a saved model finds the call of a layer that it shares."""
+    shared = keras.layers.Dense(2)
+    assert _backend.symbolic_calls(shared) == 0
+    for count in (1, 2):
+        inputs = keras.Input((2,))
+        keras.Model(inputs, shared(inputs))
+        assert _backend.symbolic_calls(shared) == count
+    shared(np.zeros((1, 2)))
+    assert _backend.symbolic_calls(shared) == 2
+
+
 def test_no_gradient_reaches_what_was_computed_outside():
     """A gradient into the teacher would cost time and memory, and train it."""
     weight = ops.convert_to_tensor([2.0])

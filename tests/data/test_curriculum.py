@@ -20,7 +20,7 @@ def batches(**changes):
 
 
 def seen(made):
-    return np.concatenate([made[place][0] for place in range(len(made))])
+    return np.concatenate([made[index][0] for index in range(len(made))])
 
 
 def test_each_epoch_admits_more_and_costs_the_same():

@@ -103,3 +103,48 @@ def test_an_epoch_that_is_cut_short():
     assert batches.epoch == 0
     distiller.fit(batches, steps_per_epoch=8, epochs=2, verbose=0)
     assert recorder.seen == wanted(data.ShuffledBatches, range(2))
+
+
+def views_distiller():
+    student = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dropout(0.5), keras.layers.Dense(3)]
+    )
+    distiller = keras_kd.Distiller(
+        None,
+        student,
+        keras_kd.losses.ViewAgreementDistillation(),
+        student_inputs=data.without_sample_ids,
+    )
+    distiller.compile(keras.optimizers.SGD(0.01), CROSSENTROPY)
+    return distiller
+
+
+@pytest.mark.parametrize("evaluated_first", [False, True])
+def test_views_are_validated_on_arrays(evaluated_first):
+    """What training needs, ids and views, an evaluation on arrays has not.
+
+    Whoever loses the run after its first epoch has no agreement to look at either.
+    """
+    distiller, name = views_distiller(), "view_agreement_distillation"
+    x = X / ROWS
+    if evaluated_first:
+        logs = distiller.evaluate(x, Y, verbose=0, return_dict=True)
+        assert logs[name] == 0.0
+        assert logs["student_loss"] > 0.0
+    batches = data.Views(x, Y, 8, seed=3)
+    log = distiller.fit(batches, validation_data=(x, Y), epochs=2, verbose=0).history
+    assert log[f"val_{name}"] == [0.0, 0.0]
+    assert min(log[name]) > 0.0
+    # With ids, an evaluation has its views, too: equal ones, without dropout.
+    again = data.Views(x, Y, 8, lambda x, random: x + random.normal(size=x.shape))
+    assert distiller.evaluate(again, verbose=0, return_dict=True)[name] > 0.0
+
+
+def test_a_training_without_ids_is_still_refused():
+    """There is nothing to agree with, and no epoch would say so."""
+    distiller = views_distiller()
+    before = distiller.student.get_weights()
+    with pytest.raises(ValueError, match="`sample_ids` must be a key of the batch's x"):
+        distiller.fit(X, Y, verbose=0)
+    for old, new in zip(before, distiller.student.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

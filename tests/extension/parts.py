@@ -24,7 +24,7 @@ class StoredRows(keras_kd.teachers.Teacher):
         return self.table[sample_ids]
 
     def signals(self, x: Any, requests: Any, *, fed: Any, check_calls: bool) -> Any:
-        return keras_kd.taps.Recording(None, "teacher", output=fed)
+        return keras_kd.signals.Recording(None, "teacher", output=fed)
 
     def get_config(self) -> dict[str, Any]:
         return {"table": self.table.tolist()}

@@ -43,7 +43,7 @@ def pair():
     return encoder(12, 3, 4, "teacher"), encoder(8, 2, 2, "student")
 
 
-def falls_by_half(distiller, x, y=None, *, epochs=30, minimum=0.0):
+def check_falls_by_half(distiller, x, y=None, *, epochs=30, minimum=0.0):
     """Fit with a loss alone; its excess over the minimum must halve."""
     distiller.compile(keras.optimizers.Adam(0.01), loss=None)
     history = distiller.fit(x, y, batch_size=16, epochs=epochs, verbose=0).history
@@ -56,7 +56,7 @@ def test_minilm_trains_across_widths_and_heads(pair, layer):
     given = student.get_layer("attention_1") if layer == "object" else layer
     loss = AttentionRelationDistillation(None, given, relation_heads=4)
     distiller = keras_kd.Distiller(teacher, student, loss, student_loss_weight=0.0)
-    falls_by_half(distiller, tokens())
+    check_falls_by_half(distiller, tokens())
     again = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(loss)
     )
@@ -91,7 +91,7 @@ def test_padding_leaves_no_trace_in_minilm():
     [
         ({"relation_heads": 0}, "`relation_heads` must be None or a positive integer"),
         ({"relation_heads": 5}, "(?s)must divide the width.*=5 for widths \\(12, 8\\)"),
-        ({"teacher_layer": "head"}, "(?s)no layer 'head/query'|'query'"),
+        ({"teacher_layer": "head"}, "'head' of type Dense, without query"),
         ({"student_layer": "layer_1"}, "query"),
     ],
 )
@@ -131,7 +131,7 @@ def test_tinybert_trains_across_widths_and_depths(pair):
         LAYERS, LAYERS[:2], embeddings=("embedding", "embedding")
     )
     distiller = keras_kd.Distiller(*pair, loss, student_loss_weight=0.0)
-    falls_by_half(distiller, tokens())
+    check_falls_by_half(distiller, tokens())
     assert len(loss.layers) == 3  # two states and the embeddings, 8 to 12 wide
     kernels = {id(layer.kernel) for layer in loss.layers}
     assert kernels <= {id(v) for v in distiller.trainable_variables}
@@ -141,7 +141,7 @@ def test_distilbert_trains(pair):
     small = encoder(12, 3, 2, "small")
     loss = DistilBertDistillation("layer_3", "layer_1")
     distiller = keras_kd.Distiller(pair[0], small, loss, student_loss_weight=0.0)
-    falls_by_half(distiller, tokens())
+    check_falls_by_half(distiller, tokens())
 
 
 @pytest.mark.parametrize(
@@ -194,6 +194,6 @@ def test_margins_train_a_ranker():
     student = keras.Sequential([keras.Input((8,)), layers.Dense(3)])
     loss = MarginDistillation()
     distiller = keras_kd.Distiller(teacher, student, loss, student_loss_weight=0.0)
-    falls_by_half(distiller, x)
+    check_falls_by_half(distiller, x)
     with pytest.raises(ValueError, match="(?s)at least 2 classes.*relevant document"):
         loss.build(keras.KerasTensor((None, 1)), keras.KerasTensor((None, 1)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_kd import recipes
-from tests.recipes.settings import build, data, training
+from tests.recipes.settings import build, data, quick, training
 from tests.recipes.test_recipes import Interruption, Stop
 from tests.training.helpers import assert_same, values_of
 
@@ -113,7 +113,7 @@ def test_the_student_learns_and_reports_its_epsilon(tmp_path):
     """The ε of a student is that of the answers it was taught by."""
     x, y = data(400, seed=3)
     private = data(600, seed=4)
-    made = training(x=private[0], y=private[1], epochs=12)
+    made = quick(*private, epochs=12)
     public = data(300, seed=8)[0]
     student = run(tmp_path, made, public=public, threshold=2.0, threshold_scale=0.5)
     assert (student.student.predict(x, verbose=0).argmax(-1) == y).mean() > 0.8
@@ -142,7 +142,7 @@ def test_no_private_label_reaches_the_student(tmp_path, monkeypatch):
         return fit(model, x, **arguments)
 
     monkeypatch.setattr(keras.Model, "fit", spy)
-    made = training(x=x, y=y, epochs=30)
+    made = quick(x, y, epochs=20, batch_size=20)
     public = data(40, seed=8)[0]
     result = run(tmp_path, made, public=public, scale=0.1)
     *teachers, (student_x, student_y) = seen
@@ -155,8 +155,8 @@ def test_no_private_label_reaches_the_student(tmp_path, monkeypatch):
     np.testing.assert_array_equal(student_y, result.labels)
     assert not {row.tobytes() for row in student_x} & set(rows)
     assert secret not in result.labels
-    answers = result.student.predict(x, verbose=0)
-    assert (answers.argmax(-1) != secret).all()
+    predicted = result.student.predict(x, verbose=0).argmax(-1)
+    assert (predicted != secret).all()
 
 
 def test_an_interrupted_run_asks_no_second_time(tmp_path):
@@ -172,13 +172,26 @@ def test_an_interrupted_run_asks_no_second_time(tmp_path):
     np.testing.assert_array_equal(first.labels, second.labels)
 
 
-def test_nobody_sees_the_examples_of_all_teachers(tmp_path):
-    """One example that stops each teacher's training would move all their votes.
+OF_ALL_LABELS = {
+    "validation_data": data(20),
+    "class_weight": {0: 1.0, 1: 2.0, 2: 1.0, 3: 1.0},
+    "sample_weight": np.ones(48),
+}
+
+
+@pytest.mark.parametrize("name", OF_ALL_LABELS)
+def test_nobody_sees_what_follows_from_the_examples_of_all_teachers(name, tmp_path):
+    """One label that changes all weights, or all stops, moves the votes of all.
 
     The reported ε is that of one vote.
     """
-    with pytest.raises(ValueError, match="`training.validation_data` must be None"):
-        run(tmp_path, training(validation_data=data(20)))
+    changed = training(**{name: OF_ALL_LABELS[name]})
+    with pytest.raises(ValueError, match=f"`training.{name}` must be None.*ε"):
+        run(tmp_path, changed)
+    if name != "validation_data":  # that of the student may be public
+        with pytest.raises(ValueError, match=f"`student_training.{name}` must be"):
+            run(tmp_path, student_training=changed)
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_example_moves_the_votes_of_one_teacher(tmp_path):
@@ -191,8 +204,8 @@ def test_one_example_moves_the_votes_of_one_teacher(tmp_path):
         run(tmp_path / name, training(x=x, y=labels, epochs=2))
         weights.append(
             [
-                build_from(tmp_path / name / f"teacher_{place}").get_weights()
-                for place in range(4)
+                build_from(tmp_path / name / f"teacher_{number}").get_weights()
+                for number in range(4)
             ]
         )
     changed = [
@@ -211,7 +224,7 @@ def build_from(folder):
 def test_votes_without_an_answer(tmp_path, monkeypatch):
     """Whoever asks again must know what the first time has cost."""
     none = np.zeros(40, bool), np.zeros(0, "int64")
-    monkeypatch.setattr(recipes.private, "noisy_labels", lambda *_, **__: none)
+    monkeypatch.setattr(recipes.voting, "noisy_labels", lambda *_, **__: none)
     with pytest.raises(ValueError, match="no query answered, at an ε of .*'votes'"):
         run(tmp_path, training(epochs=1), threshold=4.0, threshold_scale=1.0)
 
@@ -219,7 +232,7 @@ def test_votes_without_an_answer(tmp_path, monkeypatch):
 def test_the_teachers_can_be_asked_anew_and_the_votes_not(tmp_path):
     """Hours of training must not be lost to a number, nor two draws be mixed."""
     first = run(tmp_path, training(epochs=1))
-    with pytest.raises(ValueError, match="made with other noise"):
+    with pytest.raises(ValueError, match="made with other `noise`"):
         run(tmp_path, training(epochs=1), scale=5.0)
     (tmp_path / "votes/arrays.npz").unlink()
     with pytest.raises(ValueError, match="a student without votes"):
@@ -232,15 +245,25 @@ def test_the_teachers_can_be_asked_anew_and_the_votes_not(tmp_path):
     assert second.epsilon < first.epsilon
 
 
-def test_labels_may_be_one_hot(tmp_path):
+def test_labels_may_be_a_column_or_one_hot(tmp_path, monkeypatch):
     """The student is compiled like its teachers, and needs labels like theirs."""
+    seen = []
+    fit = keras.Model.fit
+
+    def spy(model, x, **arguments):
+        seen.append(x.y)
+        return fit(model, x, **arguments)
+
+    monkeypatch.setattr(keras.Model, "fit", spy)
     x, y = data()
+    run(tmp_path / "column", training(x=x, y=y[:, None], epochs=1))
+    assert [labels.shape[1:] for labels in seen] == 5 * [(1,)]
 
     def compile_one_hot(model):
         model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
 
     made = training(x=x, y=np.eye(4)[y], compile=compile_one_hot, epochs=1)
-    student = run(tmp_path, made)
+    student = run(tmp_path / "one_hot", made)
     assert student.labels.shape == (40,)
 
 
@@ -272,7 +295,7 @@ def test_malformed(tmp_path):
         ({"threshold": math.nan, "threshold_scale": 1.0}, "`threshold` must be None"),
         ({"threshold": 5.0, "threshold_scale": 1.0}, "at most `num_teachers`"),
         ({"classes": 3}, "one logit for each of `classes`"),
-        ({"public": np.zeros((40, 5))}, "must return a model that answers `public`"),
+        ({"public": np.zeros((40, 5))}, "must return a model that takes `public`"),
     ):
         with pytest.raises(ValueError, match=message):
             run(tmp_path, **changes)

@@ -31,8 +31,8 @@ def array(x):
 
 @pytest.mark.parametrize("layer", ["last", "hidden"])
 @pytest.mark.parametrize("flatten", [False, True])
-def test_equal_features_give_equal_answers(layer, flatten):
-    """The promise of the method: whoever has the teacher's features, answers as it."""
+def test_equal_features_give_equal_logits(layer, flatten):
+    """The promise of the method: with the teacher's features come its logits."""
     teacher = convnet(6, "teacher", flatten)
     student, loss = reuse_classifier(convnet(4, "student"), teacher, layer, layer)
     wanted = keras.Model(teacher.input, teacher.get_layer(layer).output)

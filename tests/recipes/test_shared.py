@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_kd import recipes
-from tests.recipes.settings import build, data, tasks, training
+from tests.recipes.settings import build, data, quick, tasks, training
 from tests.training.helpers import values_of
 
 
@@ -18,24 +18,23 @@ def clients():
 def test_clients_learn_classes_that_they_have_never_seen(tmp_path):
     """What federated distillation is for."""
     x, y = data(400, seed=3)
-    made = training(epochs=10)
+    own = clients()
     stages = recipes.federated(
         [lambda: build(12), lambda: build(16)],
-        clients(),
-        data(300, seed=5)[0],
-        made,
+        own,
+        data(200, seed=5)[0],
+        quick(x, y),
         directory=tmp_path,
-        rounds=3,
-        public_training=training(epochs=20),
+        rounds=2,
+        public_training=quick(x, y, epochs=12),
         verbose=0,
     )
     gains = []
-    for place, stage in enumerate(stages):
+    for client, stage in enumerate(stages):
         alone = build(12)
-        own = clients()[place]
-        made.compile(alone)
-        alone.fit(*own, epochs=20, verbose=0)
-        unseen = (y >= 2) if place == 0 else (y < 2)
+        quick(*own[client]).compile(alone)
+        alone.fit(*own[client], epochs=16, batch_size=40, verbose=0)
+        unseen = (y >= 2) if client == 0 else (y < 2)
         got = stage.student.predict(x[unseen], verbose=0).argmax(-1) == y[unseen]
         without = alone.predict(x[unseen], verbose=0).argmax(-1) == y[unseen]
         gains.append(got.mean() - without.mean())
@@ -43,7 +42,7 @@ def test_clients_learn_classes_that_they_have_never_seen(tmp_path):
     assert np.mean(gains) > 0.3
 
 
-def test_clients_share_answers_to_public_data_alone(tmp_path, monkeypatch):
+def test_clients_share_predictions_on_public_data_alone(tmp_path, monkeypatch):
     """A weight or an example that leaves its client ends the promise."""
     seen = []
     fit = keras.Model.fit
@@ -80,18 +79,18 @@ def test_clients_share_answers_to_public_data_alone(tmp_path, monkeypatch):
     assert kinds == [0, 1, "public", "public"] * 2
     given = [x for x in seen if isinstance(x, dict)]
     for x, mean in zip(given, means, strict=True):
-        assert sorted(x) == ["answers", "public"]
+        assert sorted(x) == ["log_probabilities", "public"]
         np.testing.assert_array_equal(x["public"], public)
-        np.testing.assert_allclose(np.exp(x["answers"]), mean, rtol=1e-5)
+        np.testing.assert_allclose(np.exp(x["log_probabilities"]), mean, rtol=1e-5)
 
 
 def old_accuracy(tmp_path, name, **changes):
-    x, y = data(600, seed=6)
+    x, y = data(400, seed=6)
     parts = [(x[y < 2], y[y < 2]), (x[y >= 2], y[y >= 2])]
     stages = recipes.learn_without_forgetting(
         lambda classes: build(16, classes),
         parts,
-        training(epochs=10),
+        quick(x, y, epochs=12),
         directory=tmp_path / name,
         verbose=0,
         **changes,
@@ -165,7 +164,7 @@ def test_malformed(tmp_path):
         recipes.federated(
             [build, build], clients(), data()[0], made, temperature=0, **arguments
         )
-    with pytest.raises(ValueError, match="must return a model that answers `public`"):
+    with pytest.raises(ValueError, match="must return a model that takes `public`"):
         recipes.federated(
             [build, build], clients(), np.zeros((9, 5)), made, **arguments
         )
@@ -195,44 +194,121 @@ def test_malformed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_cannot_take_over_its_past_is_refused(tmp_path):
-    """Unnamed layers would start anew, and what they knew be forgotten in silence."""
-
-    def unnamed(classes):
-        return keras.Sequential(
-            [
-                keras.Input((6,)),
-                keras.layers.Dense(8),
-                keras.layers.Dense(classes, name="logits"),
-            ]
-        )
-
-    with pytest.raises(ValueError, match="Name all layers"):
-        recipes.learn_without_forgetting(
-            unnamed, tasks(), training(epochs=1), directory=tmp_path, verbose=0
-        )
+FORMS = {
+    "indices": lambda y: y,
+    "a column": lambda y: y[:, None],
+    "one-hot": lambda y: np.eye(4, dtype="float32")[y],
+    "floats": lambda y: y.astype("float32"),
+}
 
 
-def test_a_task_is_measured_on_the_classes_so_far(tmp_path, monkeypatch):
-    """Labels of classes to come would be no labels of the model at all."""
+@pytest.mark.parametrize("form", FORMS)
+def test_a_task_is_measured_on_the_classes_so_far(form, tmp_path, monkeypatch):
+    """In whichever form labels come, the student of a task is the same.
+
+    Those of classes to come would be no labels of the model at all.
+    """
     seen = []
     fit = keras.Model.fit
 
     def spy(model, x, **arguments):
-        seen.append(arguments["validation_data"][1])
+        seen.append((x.y, arguments["validation_data"]))
         return fit(model, x, **arguments)
 
     monkeypatch.setattr(keras.Model, "fit", spy)
-    made = training(epochs=1, validation_data=data(seed=2))
-    stages = recipes.learn_without_forgetting(
-        lambda classes: build(8, classes), tasks(), made, directory=tmp_path, verbose=0
-    )
-    assert [set(y) for y in seen] == [{0, 1}, {0, 1, 2, 3}]
+    one_hot = form == "one-hot"
+
+    def compile_for_form(model):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        if one_hot:
+            loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.01), loss)
+
+    given = FORMS[form]
+    x, y = data(seed=2)
+    validation = [x, given(y), np.arange(len(y), dtype="float32")]
+
+    def run(folder, tasks, made):
+        return recipes.learn_without_forgetting(
+            lambda classes: build(8, classes),
+            tasks,
+            made,
+            directory=tmp_path / folder,
+            replay=2,
+            verbose=0,
+        )
+
+    made = training(epochs=1, compile=compile_for_form, validation_data=validation)
+    stages = run("given", [(x, given(y)) for x, y in tasks()], made)
     assert "val_loss" in stages[0].history
+    for (labels, (shown, known, weights)), classes in zip(seen, (2, 4), strict=True):
+        wanted = y[y < classes]
+        width = {"a column": (1,), "one-hot": (classes,)}.get(form, ())
+        assert known.shape == (len(wanted), *width)
+        assert labels.shape[1:] == width
+        indices = known.argmax(-1) if one_hot else known.reshape(-1)
+        np.testing.assert_array_equal(indices, wanted)
+        np.testing.assert_array_equal(shown, x[y < classes])
+        np.testing.assert_array_equal(weights, np.flatnonzero(y < classes))
+    plain = training(epochs=1, compile=made.compile)
+    if not one_hot:
+        (wanted, got) = (run("plain", tasks(), plain)[-1], stages[-1])
+        for one, other in zip(
+            values_of(wanted.student.weights),
+            values_of(got.student.weights),
+            strict=True,
+        ):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_inputs_of_a_task_may_be_a_dict(tmp_path):
+    """What every other recipe takes, this one takes as well."""
+
+    def build_of_dict(classes):
+        inputs = {"image": keras.Input((6,), name="image")}
+        hidden = keras.layers.Dense(8, name="hidden")(inputs["image"])
+        return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(hidden))
+
+    parts = [({"image": x}, y) for x, y in tasks()]
+    x, y = data(seed=2)
+    stages = recipes.learn_without_forgetting(
+        build_of_dict,
+        parts,
+        training(epochs=1, validation_data=({"image": x}, y)),
+        directory=tmp_path,
+        replay=1,
+        verbose=0,
+    )
+    assert len(stages) == 2
+
+
+def test_one_task_more(tmp_path):
+    """A new task is what continual learning waits for."""
+    x, y = data()
+    cuts = [(0, 2), (2, 3), (3, 4)]
+    parts = [(x[(y >= a) & (y < b)], y[(y >= a) & (y < b)]) for a, b in cuts]
+
+    def run(count):
+        return recipes.learn_without_forgetting(
+            lambda classes: build(8, classes),
+            parts[:count],
+            training(epochs=1),
+            directory=tmp_path,
+            verbose=0,
+        )
+
+    before = run(2)
+    after = run(3)
+    assert [stage.name for stage in after] == ["task_0", "task_1", "task_2"]
+    for old, new in zip(before, after, strict=False):
+        for one, other in zip(
+            values_of(old.student.weights), values_of(new.student.weights), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_clients_with_one_hot_labels(tmp_path):
-    """The answers are learned with the loss that the clients were compiled with."""
+    """What is shared is learned with the loss that the clients were compiled with."""
 
     def compile_one_hot(model):
         model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))

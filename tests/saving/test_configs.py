@@ -69,6 +69,28 @@ def test_every_public_loss_is_in_the_table():
     assert public - {keras_kd.DistillationLoss} == covered
 
 
+@keras.saving.register_keras_serializable(package="tests_saving")
+class Scaled(keras_kd.DistillationLoss):
+    """A user's loss around another one, without a config of its own."""
+
+    temperature = keras_kd.Hyperparameter(above=0)
+
+    def __init__(self, inner, factors=(1.0, 2.0), temperature=1.0, *, name=None):
+        super().__init__(name=name)
+        self.inner, self.factors, self.temperature = inner, factors, temperature
+
+
+def test_a_loss_of_ones_own_needs_no_config():
+    """Who forgets one argument in `get_config` would load another loss."""
+    decay = schedules.ExponentialDecay(4.0, 100, 0.5)
+    loss = Scaled(LOSSES["logits"](), (3.0, 4.0), decay, name="mine")
+    back = again(loss)
+    assert_same_config(loss, back)
+    assert_same_config(loss.inner, back.inner)
+    assert (back.name, list(back.factors)) == ("mine", [3.0, 4.0])
+    assert back.temperature.get_config() == decay.get_config()
+
+
 def kinds():
     """List the classes that can be made without any argument."""
     made = {type(make()) for make in LOSSES.values()}

@@ -6,14 +6,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.layer_paths import check_has_layers, walk
 from keras_kd.losses.attention.layer_map import evenly_spread
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.logits.checks import check_finite
+from keras_kd.losses.logits.checks import check_finite, check_probabilities
 from keras_kd.losses.registry import Method
 from keras_kd.ops.probabilities import probabilities_kl_divergence
-from keras_kd.taps import Output, Tap
+from keras_kd.signals.attention_layers import attention_layers
+from keras_kd.signals.base import Signal
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import Tap
 
 _COMPARISONS = ("kl_divergence", "mse")
 _HEADS = ("auto", "paired", "averaged")
@@ -28,8 +30,10 @@ class AttentionDistillation(DistillationLoss):
     the keys. One value per query; padding queries are left out by their Keras mask.
 
     Args:
-        teacher_layers: The teacher's `keras.layers.MultiHeadAttention` layers (paths,
-            layer objects or `Tap`s), in their order. None for all of the model.
+        teacher_layers: The teacher's attention layers (paths, layer objects or
+            `Tap`s), in their order. None for all of the model: Keras's own, their
+            subclasses, and layers with parts named query, key and value. Those that
+            form no probabilities (fused or flash attention) are refused.
         student_layers: The same for the student.
         layer_map: For each student layer the index of the teacher layer to learn
             from. None spreads them evenly and ends at the last: student layer i of M
@@ -40,8 +44,8 @@ class AttentionDistillation(DistillationLoss):
         name: The name in the logs. Defaults to "attention_distillation".
 
     Raises:
-        ValueError: An argument is none of these, a layer gives no attention
-            probabilities, or their lengths differ.
+        ValueError: If `layer_map`, `heads` or `loss` is not one of these, a layer gives
+            no attention probabilities, or the lengths differ.
 
     Example:
     >>> loss = AttentionDistillation(["layer_0/attention"], ["layer_0/attention"])
@@ -62,10 +66,11 @@ class AttentionDistillation(DistillationLoss):
         loss: str = "kl_divergence",
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         self.teacher_layers = _as_list("teacher_layers", teacher_layers)
         self.student_layers = _as_list("student_layers", student_layers)
         if layer_map is not None and (
-            not layer_map or not all(isinstance(place, int) for place in layer_map)
+            not layer_map or not all(isinstance(index, int) for index in layer_map)
         ):
             raise ValueError(
                 "`layer_map` must be None or a list of the indices of teacher layers, "
@@ -82,9 +87,7 @@ class AttentionDistillation(DistillationLoss):
         self.layer_map = None if layer_map is None else list(layer_map)
         self.heads = heads
         self.loss = loss
-        if name is not None:
-            self.name = name
-        self._taps: dict[str, list[Tap] | None] = {
+        self._taps: dict[str, list[Any] | None] = {
             "teacher": _taps(self.teacher_layers),
             "student": _taps(self.student_layers),
         }
@@ -93,13 +96,13 @@ class AttentionDistillation(DistillationLoss):
         """Find the attention layers of the models where none were named."""
         for side, model in (("teacher", teacher), ("student", student)):
             if self._taps[side] is None:
-                check_has_layers(model, side=side)
-                found = [layer for _, layer in walk(model) if is_attention(layer)]
+                found = attention_layers(model, side=side)
                 if not found:
                     raise ValueError(
                         f"`{side}_layers` must name layers, because the {side} "
-                        f"'{model.name}' has no `keras.layers.MultiHeadAttention` "
-                        "(or is not built yet). Received: None."
+                        f"'{model.name}' has no `keras.layers.MultiHeadAttention` and "
+                        "no layer with parts named query, key and value (or is not "
+                        "built yet). Received: None."
                     )
                 self._taps[side] = _taps(found)
         super().bind(teacher, student)
@@ -138,10 +141,13 @@ class AttentionDistillation(DistillationLoss):
 
     def build(self, teacher: Any, student: Any) -> None:
         super().build(teacher, student)
-        for s, place in zip(student, self._mapped(), strict=True):
-            t = teacher[place]
+        for s, index in zip(student, self._mapped(), strict=True):
+            t = teacher[index]
             pair = f"teacher {tuple(t.shape)}, student {tuple(s.shape)}"
-            if tuple(t.shape[2:]) != tuple(s.shape[2:]):
+            if any(
+                None not in sizes and sizes[0] != sizes[1]
+                for sizes in zip(t.shape[2:], s.shape[2:], strict=True)
+            ):
                 raise ValueError(
                     "AttentionDistillation compares attention over the same queries "
                     f"and keys. Received: {pair}. Give both models the same tokens or "
@@ -157,6 +163,13 @@ class AttentionDistillation(DistillationLoss):
         for side, signals in (("teacher", teacher), ("student", student)):
             for values in signals:
                 check_finite(values, side=side, loss_name=type(self).__name__)
+                check_probabilities(
+                    values,
+                    side=side,
+                    binary=False,
+                    loss_name=type(self).__name__,
+                    remedy="Name layers that give attention after its softmax.",
+                )
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del step
@@ -181,9 +194,6 @@ class AttentionDistillation(DistillationLoss):
             **super().get_config(),
             "teacher_layers": _addresses(self.teacher_layers, self._taps["teacher"]),
             "student_layers": _addresses(self.student_layers, self._taps["student"]),
-            "layer_map": self.layer_map,
-            "heads": self.heads,
-            "loss": self.loss,
         }
 
 
@@ -203,7 +213,7 @@ METHODS = (
 def _as_list(argument: str, layers: Any) -> list[Any] | None:
     if layers is None:
         return None
-    if isinstance(layers, (str, keras.layers.Layer, Tap)):
+    if isinstance(layers, (str, keras.layers.Layer, Signal)):
         return [layers]
     if not layers:
         raise ValueError(
@@ -213,24 +223,20 @@ def _as_list(argument: str, layers: Any) -> list[Any] | None:
     return list(layers)
 
 
-def _taps(layers: list[Any] | None) -> list[Tap] | None:
+def _taps(layers: list[Any] | None) -> list[Any] | None:
     if layers is None:
         return None
     return [
         Tap(layer.layer, layer.call, "attention")
         if isinstance(layer, Tap)
+        else layer
+        if isinstance(layer, Signal)
         else Tap(layer, of="attention")
         for layer in layers
     ]
 
 
-def _addresses(layers: list[Any] | None, taps: list[Tap] | None) -> Any:
+def _addresses(layers: list[Any] | None, taps: list[Any] | None) -> Any:
     if layers is None or taps is None:
         return None
     return [address_config(*pair) for pair in zip(layers, taps, strict=True)]
-
-
-def is_attention(layer: Any) -> bool:
-    """Say whether a layer gives attention probabilities."""
-    kinds = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
-    return isinstance(layer, kinds)

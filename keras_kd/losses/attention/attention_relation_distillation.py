@@ -6,17 +6,19 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd import _backend
-from keras_kd.layer_paths import check_has_layers, find_layer, walk
-from keras_kd.losses.attention.attention_distillation import is_attention
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.registry import Method
 from keras_kd.ops.attention_relations import attention_relation_kl_divergence
-from keras_kd.taps import Output, Tap
-
-_PARTS = ("query", "key", "value")
+from keras_kd.signals.attention_layers import (
+    PARTS,
+    attention_layers,
+    parts_of_attention,
+)
+from keras_kd.signals.layer_paths import find_layer
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import Tap
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -33,13 +35,15 @@ class AttentionRelationDistillation(DistillationLoss):
             for a large teacher the paper takes a layer above its middle.
         student_layer: The same for the student. None for its last.
         relation_heads: Number of parts that the vectors are cut into; must divide both
-            widths. None for the greatest common divisor of the two head counts.
+            widths. None for the greatest common divisor of all head counts, those
+            of grouped keys and values included.
         padding_mask: Where the tokens carry no Keras mask: the key of the batch's x
             that holds it (1 for tokens, 0 for padding), or None.
         name: The name in the logs.
 
     Raises:
-        ValueError: A layer holds no query, key and value, or the lengths differ.
+        ValueError: If `relation_heads` is not a positive integer, a layer holds no
+            query, key and value, or the lengths differ.
 
     Example:
     >>> loss = AttentionRelationDistillation("layer_11/attention", "layer_5/attention")
@@ -59,6 +63,7 @@ class AttentionRelationDistillation(DistillationLoss):
         padding_mask: str | None = None,
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         if relation_heads is not None and (
             isinstance(relation_heads, bool)
             or not isinstance(relation_heads, int)
@@ -72,8 +77,6 @@ class AttentionRelationDistillation(DistillationLoss):
         self.student_layer = student_layer
         self.relation_heads = relation_heads
         self.padding_mask = padding_mask
-        if name is not None:
-            self.name = name
         self._taps = {
             "teacher": _part_taps(teacher_layer),
             "student": _part_taps(student_layer),
@@ -86,9 +89,7 @@ class AttentionRelationDistillation(DistillationLoss):
             ("teacher", teacher, self.teacher_layer),
             ("student", student, self.student_layer),
         ):
-            if self._taps[side] is None:
-                check_has_layers(model, side=side)
-                self._taps[side] = _parts_of(_attention_of(model, address, side), side)
+            self._taps[side] = _parts_of(_attention_of(model, address, side), side)
         super().bind(teacher, student)
 
     def teacher_signals(self) -> Any:
@@ -115,9 +116,10 @@ class AttentionRelationDistillation(DistillationLoss):
                     "AttentionRelationDistillation relates the same tokens on both "
                     f"sides. Received: {pair}. Give both models the same tokens."
                 )
+        if self._heads is None:
+            self._heads = _common_heads([*teacher, *student])
+        for t, s in zip(teacher, student, strict=True):
             widths = math.prod(t.shape[2:]), math.prod(s.shape[2:])
-            if self._heads is None:
-                self._heads = math.gcd(t.shape[2], s.shape[2])
             if any(width % self._heads for width in widths):
                 raise ValueError(
                     "`relation_heads` must divide the width of both sides. Received: "
@@ -158,8 +160,6 @@ class AttentionRelationDistillation(DistillationLoss):
             **super().get_config(),
             "teacher_layer": self._address("teacher", self.teacher_layer),
             "student_layer": self._address("student", self.student_layer),
-            "relation_heads": self.relation_heads,
-            "padding_mask": self.padding_mask,
         }
 
     def _address(self, side: str, address: Any) -> Any:
@@ -185,32 +185,43 @@ METHODS = (
 def _part_taps(address: Any) -> list[Tap] | None:
     if not isinstance(address, str):
         return None  # found in the model, by `bind`
-    return [Tap(f"{address}/{part}") for part in _PARTS]
+    return [Tap(f"{address}/{part}") for part in PARTS]
 
 
 def _attention_of(model: Any, address: Any, side: str) -> Any:
     if address is not None:
         return find_layer(model, address, side=side)
-    found = [layer for _, layer in walk(model) if is_attention(layer)]
+    found = attention_layers(model, side=side)
     if not found:
         raise ValueError(
             f"`{side}_layer` must name a layer, because the {side} '{model.name}' has "
-            "no `keras.layers.MultiHeadAttention` (or is not built yet). "
-            "Received: None."
+            "no `keras.layers.MultiHeadAttention` and no layer with parts named query, "
+            "key and value (or is not built yet). Received: None."
         )
     return found[-1]
 
 
 def _parts_of(layer: Any, side: str) -> list[Tap]:
-    parts = {name: child for child, names in _backend.children(layer) for name in names}
-    missing = [part for part in _PARTS if part not in parts]
+    parts = parts_of_attention(layer)
+    missing = [part for part in PARTS if part not in parts]
     if missing:
         raise ValueError(
             f"`{side}_layer` must be an attention layer that holds layers named "
-            f"{', '.join(_PARTS)}. Received: '{layer.name}' of type "
+            f"{', '.join(PARTS)}. Received: '{layer.name}' of type "
             f"{type(layer).__name__}, without {', '.join(missing)}."
         )
-    return [Tap(parts[part]) for part in _PARTS]
+    return [Tap(parts[part]) for part in PARTS]
+
+
+def _common_heads(vectors: list[Any]) -> int:
+    counts = [v.shape[2] for v in vectors if len(v.shape) == 4]
+    if not counts:
+        raise ValueError(
+            "`relation_heads` must be given for vectors `(batch, tokens, width)`, "
+            "which do not show their heads. Received: relation_heads=None for shapes "
+            f"{[tuple(v.shape) for v in vectors]}."
+        )
+    return math.gcd(*counts)
 
 
 def _flat(vectors: Any) -> Any:

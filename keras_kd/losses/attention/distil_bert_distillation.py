@@ -12,7 +12,8 @@ from keras_kd.losses.logits.checks import check_finite, check_same_classes
 from keras_kd.losses.logits.class_comparison import check_logits, check_one_output
 from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence
-from keras_kd.taps import Output, Tap
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import as_signal
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -64,6 +65,7 @@ class DistilBertDistillation(DistillationLoss):
         output: Any = None,
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         pair = output if isinstance(output, (list, tuple)) else (output, output)
         if len(pair) != 2:
             raise ValueError(
@@ -76,13 +78,11 @@ class DistilBertDistillation(DistillationLoss):
         self.logits_weight = logits_weight
         self.cosine_weight = cosine_weight
         self.output = output
-        if name is not None:
-            self.name = name
         layers = (teacher_layer_name, student_layer_name)
         self._signals_of = [
             {
                 "logits": Output(key),
-                "hidden": layer if isinstance(layer, Tap) else Tap(layer),
+                "hidden": as_signal(layer),
             }
             for key, layer in zip(pair, layers, strict=True)
         ]
@@ -134,7 +134,6 @@ class DistilBertDistillation(DistillationLoss):
         )
 
     def get_config(self) -> dict[str, Any]:
-        output = list(self.output) if isinstance(self.output, tuple) else self.output
         return {
             **super().get_config(),
             "teacher_layer_name": address_config(
@@ -143,7 +142,6 @@ class DistilBertDistillation(DistillationLoss):
             "student_layer_name": address_config(
                 self.student_layer_name, self.student_signals()["hidden"]
             ),
-            "output": output,
         }
 
 

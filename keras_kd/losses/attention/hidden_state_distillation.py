@@ -10,7 +10,7 @@ from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.feature_distillation import FeatureDistillation
 from keras_kd.losses.registry import Method
-from keras_kd.taps import Tap
+from keras_kd.signals.tap import Tap
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -53,6 +53,7 @@ class HiddenStateDistillation(DistillationLoss):
         projector: Any = "auto",
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         n, m = len(teacher_layer_names), len(student_layer_names)
         if not 1 <= m <= n:
             raise ValueError(
@@ -68,8 +69,6 @@ class HiddenStateDistillation(DistillationLoss):
         self.teacher_layer_names = list(teacher_layer_names)
         self.student_layer_names = list(student_layer_names)
         self.projector = projector
-        if name is not None:
-            self.name = name
         self._indices = evenly_spread(n, m)
         self._pairs = [
             FeatureDistillation(
@@ -121,7 +120,6 @@ class HiddenStateDistillation(DistillationLoss):
                 for pair in self._pairs
             ],
             "loss": self._pairs[0].get_config()["loss"],
-            "projector": self.projector,
         }
 
 

@@ -18,4 +18,4 @@ def evenly_spread(teacher_count: int, student_count: int) -> list[int]:
     [2, 5, 8, 11]
     """
     n, m = teacher_count, student_count
-    return [-(-(place + 1) * n // m) - 1 for place in range(m)]
+    return [-(-(index + 1) * n // m) - 1 for index in range(m)]

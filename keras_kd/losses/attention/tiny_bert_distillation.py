@@ -55,6 +55,7 @@ class TinyBertDistillation(DistillationLoss):
         attention: tuple[Sequence[Any], Sequence[Any]] | None = None,
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         for argument, pair in (("embeddings", embeddings), ("attention", attention)):
             is_pair = isinstance(pair, (list, tuple)) and len(pair) == 2
             if pair is not None and not is_pair:
@@ -62,8 +63,6 @@ class TinyBertDistillation(DistillationLoss):
                     f"`{argument}` must be None or a pair (teacher's, student's). "
                     f"Received: {argument}={pair!r}"
                 )
-        if name is not None:
-            self.name = name
         states = HiddenStateDistillation(teacher_layer_names, student_layer_names)
         self._parts: dict[str, DistillationLoss] = {
             "attention": AttentionDistillation(*(attention or ()), loss="mse"),

@@ -8,11 +8,14 @@ from keras import ops
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.logits.checks import check_same_classes
+from keras_kd.losses.left_out import kept_signals
+from keras_kd.losses.logits.checks import check_finite, check_same_classes
+from keras_kd.losses.logits.class_comparison import check_logits
 from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence, log_probabilities
 from keras_kd.ops.ensembles import label_crossentropy
-from keras_kd.taps import Output, Tap
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import as_signal
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -37,8 +40,8 @@ class DataFreeDistillation(DistillationLoss):
         name: The name in the logs. Defaults to "data_free_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the student is no
-            `DataFreeStudent`.
+        ValueError: If a weight is negative, `temperature` is not positive, or the
+            student is not a `DataFreeStudent`.
 
     Example:
     >>> loss = DataFreeDistillation(layer_name="teacher/embedding")
@@ -67,16 +70,14 @@ class DataFreeDistillation(DistillationLoss):
         layer_name: Any = None,
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         self.one_hot_weight = one_hot_weight
         self.activation_weight = activation_weight
         self.information_weight = information_weight
         self.temperature = temperature
         self.layer_name = layer_name
-        is_tap = layer_name is None or isinstance(layer_name, Tap)
-        self._tap = layer_name if is_tap else Tap(layer_name)
+        self._tap = None if layer_name is None else as_signal(layer_name)
         self._outputs = {"teacher": Output("teacher"), "student": Output("student")}
-        if name is not None:
-            self.name = name
 
     def teacher_signals(self) -> Any:
         return None
@@ -86,10 +87,11 @@ class DataFreeDistillation(DistillationLoss):
         return {**self._outputs, **features}
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
-        """Raise where teacher and student do not answer in the same classes.
+        """Raise where teacher and student do not have the same classes.
 
         Raises:
-            ValueError: They do not, or their outputs are not one answer per example.
+            ValueError: If the outputs are not `(batch, classes)`, or the classes
+                differ.
         """
         del teacher_outputs
         shape = tuple(student_outputs["teacher"].shape)
@@ -106,9 +108,22 @@ class DataFreeDistillation(DistillationLoss):
             remedy="Give one logit per class.",
         )
 
+    def check(self, teacher: Any, student: Any) -> None:
+        del teacher
+        for side in ("teacher", "student"):
+            check_logits(student[side], side=side, loss_name=type(self).__name__)
+        if self._tap is not None:
+            check_finite(
+                student["features"], side="teacher", loss_name=type(self).__name__
+            )
+
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
-        wanted = ops.cast(student["teacher"], "float32")
+        student = {
+            key: kept_signals(step, "student", signal, key)
+            for key, signal in student.items()
+        }
+        wanted = student["teacher"]
         learned = kl_divergence(
             ops.stop_gradient(wanted),
             student["student"],
@@ -117,15 +132,14 @@ class DataFreeDistillation(DistillationLoss):
         surest = ops.argmax(ops.stop_gradient(wanted), axis=-1)
         weight = ops.expand_dims(step.weight_of_each(ops.shape(wanted)[0]), -1)
         p = ops.exp(log_probabilities(wanted))
-        # Selected first: a row without weight may hold anything.
-        together = ops.sum(weight * ops.where(weight > 0.0, p, 0.0), axis=0)
+        together = ops.sum(weight * p, axis=0)
         mean = ops.divide_no_nan(together, ops.sum(weight))
         information = ops.sum(mean * ops.log(ops.maximum(mean, 1e-30)))
         sure = label_crossentropy(wanted, surest)
         total = learned + step.value(self, "one_hot_weight") * sure
         total += step.value(self, "information_weight") * information
         if self._tap is not None:
-            features = ops.abs(ops.cast(student["features"], "float32"))
+            features = ops.abs(student["features"])
             axes = tuple(range(1, len(features.shape)))
             excited = ops.mean(features, axis=axes)
             total -= step.value(self, "activation_weight") * excited

@@ -29,7 +29,7 @@ class AttentionTransfer(FeatureComparison):
         name: The name in the logs. Defaults to "attention_transfer".
 
     Raises:
-        ValueError: An argument is none of these, or a feature is no image.
+        ValueError: If `power` is not positive, or a feature is not an image.
 
     Example:
     >>> loss = AttentionTransfer("block_3", "block_2")
@@ -78,9 +78,6 @@ class AttentionTransfer(FeatureComparison):
             student, power=self.power
         )
         return ops.mean(ops.square(gap), axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "power": self.power}
 
 
 METHODS = (

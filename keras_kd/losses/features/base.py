@@ -23,10 +23,9 @@ class FeatureComparison(DistillationLoss):
         *,
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         self.teacher_layer_name = teacher_layer_name
         self.student_layer_name = student_layer_name
-        if name is not None:
-            self.name = name
         self.teacher_signals()
         self.student_signals()
 

@@ -30,8 +30,8 @@ class ChannelWiseDistillation(ProjectedComparison):
         name: The name in the logs. Defaults to "channel_wise_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the maps cannot be brought to one
-            shape.
+        ValueError: If `temperature` is not positive, `projector` is not one of these,
+            or the features cannot be brought to one shape.
 
     Example:
     >>> loss = ChannelWiseDistillation("stage_3", "stage_3")

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.layer_paths import find_layer
 from keras_kd.layers.frozen_copy import frozen_copy
 from keras_kd.layers.projector import projector
 from keras_kd.losses.base import DistillationLoss, address_config
@@ -16,6 +15,7 @@ from keras_kd.losses.features.shapes import (
     check_same_rank,
     same_spatial_size,
 )
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.logits.class_comparison import check_logits, class_labels
 from keras_kd.losses.logits.several_teachers import check_ensemble, check_num_teachers
@@ -23,7 +23,8 @@ from keras_kd.losses.registry import Method
 from keras_kd.ops.ensembles import confidence_weights
 from keras_kd.ops.positions import both_masks, mean_over_positions
 from keras_kd.ops.target_classes import names_class
-from keras_kd.taps import Tap
+from keras_kd.signals.layer_paths import find_layer
+from keras_kd.signals.tap import Tap
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -33,8 +34,8 @@ class ConfidenceWeightedFeatures(DistillationLoss):
     Σ_k w_k · mean (F_k − r_k(F))², where a linear map r_k brings the student's feature
     F to the width of teacher k's feature F_k, and w_k = (1 − softmax_k(CE_k)) / (K − 1)
     with the cross-entropy CE_k of the label and teacher k's own classifier on r_k(F).
-    The weights carry no gradient. One value per example; 0 where the label names no
-    class. For the teacher `keras_kd.teachers.Ensemble`, beside
+    The weights carry no gradient. One value per example; one whose label names no class
+    is left out. For the teacher `keras_kd.teachers.Ensemble`, beside
     `ConfidenceWeightedDistillation`.
 
     Frozen copies of the classifiers are layers of the loss and saved with it. The
@@ -55,8 +56,9 @@ class ConfidenceWeightedFeatures(DistillationLoss):
         name: The name in the logs. Defaults to "confidence_weighted_features".
 
     Raises:
-        ValueError: An argument is none of these, the teacher is no ensemble of that
-            many, the layers do not fit, or there are no labels.
+        ValueError: If `num_teachers` is not an integer of at least 2, a path is
+            missing, the teacher is not an ensemble of that many, the layers do not fit,
+            or there are no labels that fit.
 
     Example:
     >>> loss = ConfidenceWeightedFeatures(2, "pool", "pool", "logits")
@@ -80,14 +82,13 @@ class ConfidenceWeightedFeatures(DistillationLoss):
         output: Any = None,
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         check_num_teachers(num_teachers)
         self.num_teachers = num_teachers
         self.teacher_layer_name = teacher_layer_name
         self.student_layer_name = student_layer_name
         self.classifier_layer_name = classifier_layer_name
         self.output = output
-        if name is not None:
-            self.name = name
         if student_layer_name is None:
             raise ValueError(
                 "`student_layer_name` must name a layer of the student. "
@@ -110,7 +111,7 @@ class ConfidenceWeightedFeatures(DistillationLoss):
                 f"of one path for each of the {self.num_teachers} teachers. "
                 f"Received: {argument}={given!r}"
             )
-        return [f"teachers[{place}]/{n}" for place, n in enumerate(names)]
+        return [f"teachers[{index}]/{n}" for index, n in enumerate(names)]
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
@@ -137,7 +138,7 @@ class ConfidenceWeightedFeatures(DistillationLoss):
             return
         own = keras.KerasTensor(channels_last(student).shape)
         projectors, copies = [], []
-        for place, feature in enumerate(teacher):
+        for index, feature in enumerate(teacher):
             width = channels_last(feature).shape[-1]
             projectors.append(
                 projector(
@@ -145,11 +146,11 @@ class ConfidenceWeightedFeatures(DistillationLoss):
                     width,
                     data_format="channels_last",
                     dtype="float32",
-                    name=f"{self.name}_projector_{place}",
+                    name=f"{self.name}_projector_{index}",
                 )
             )
-            name = f"{self.name}_classifier_{place}"
-            copies.append(frozen_copy(self._classifiers[place], width, name=name))
+            name = f"{self.name}_classifier_{index}"
+            copies.append(frozen_copy(self._classifiers[index], width, name=name))
         self._projectors, self._copies = projectors, copies
 
     def check(self, teacher: Any, student: Any) -> None:
@@ -182,18 +183,14 @@ class ConfidenceWeightedFeatures(DistillationLoss):
         )
         weights = ops.stop_gradient(confidence_weights(answers, labels))
         value = ops.sum(weights * ops.stack(distances), axis=0)
-        return ops.where(names_class(labels, answers.shape[-1]), value, 0.0)
+        return only_valid(step, names_class(labels, answers.shape[-1]), value)
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "num_teachers": self.num_teachers,
-            "teacher_layer_name": _as_list(self.teacher_layer_name),
             "student_layer_name": address_config(
                 self.student_layer_name, self.student_signals()
             ),
-            "classifier_layer_name": _as_list(self.classifier_layer_name),
-            "output": self.output,
         }
 
 
@@ -209,10 +206,6 @@ METHODS = (
         labels=True,
     ),
 )
-
-
-def _as_list(names: Any) -> Any:
-    return names if isinstance(names, str) else list(names)
 
 
 def _mean_square(gap: Any, mask: Any) -> Any:

@@ -9,6 +9,7 @@ from keras_kd.layers.projector import projector as make_projector
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.divergence import (
+    Divergence,
     compare,
     resolve_losses,
     serialize_losses,
@@ -21,7 +22,7 @@ from keras_kd.losses.features.shapes import (
     same_spatial_size,
     width_of,
 )
-from keras_kd.losses.logits.checks import check_finite
+from keras_kd.losses.logits.checks import check_finite, check_not_probabilities
 from keras_kd.losses.registry import Method
 
 
@@ -49,8 +50,8 @@ class FeatureDistillation(DistillationLoss):
         name: The name in the logs. Defaults to "feature_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the features cannot be brought to
-            one shape.
+        ValueError: If `loss` or `projector` is not one of these, or the features cannot
+            be brought to one shape.
 
     Example:
     >>> loss = FeatureDistillation("mse", "block_3", "block_2")
@@ -69,6 +70,7 @@ class FeatureDistillation(DistillationLoss):
         projector: Any = "auto",
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         self.loss = resolve_losses(loss)
         self.teacher_layer_name = teacher_layer_name
         self.student_layer_name = student_layer_name
@@ -81,8 +83,6 @@ class FeatureDistillation(DistillationLoss):
         self.projector = projector
         self._projectors: list[Any] = []
         self._widths: list[Any] | None = None
-        if name is not None:
-            self.name = name
         self.teacher_signals()
         self.student_signals()
 
@@ -116,20 +116,10 @@ class FeatureDistillation(DistillationLoss):
             self._projectors, self._widths = made, widths
 
     def _projector_for(self, teacher: Any, student: Any) -> Any:
+        if isinstance(self.projector, keras.layers.Layer):
+            return self._built_projector(teacher, student)
         check_same_rank(teacher, student, loss_name=type(self).__name__)
         wanted, given = width_of(teacher), width_of(student)
-        if isinstance(self.projector, keras.layers.Layer):
-            if not self.projector.built:
-                self.projector.build(tuple(student.shape))
-            made = self.projector.compute_output_shape(tuple(student.shape))
-            spec = keras.KerasTensor(made)
-            if len(made) != len(teacher.shape) or width_of(spec) != wanted:
-                raise ValueError(
-                    "`projector` must map the student's feature to the teacher's "
-                    f"width. Received: a projector from {tuple(student.shape)} to "
-                    f"{tuple(made)}, for the teacher's {tuple(teacher.shape)}."
-                )
-            return self.projector
         if given == wanted:
             return None
         if self.projector is None:
@@ -148,6 +138,27 @@ class FeatureDistillation(DistillationLoss):
             name=f"{self.name}_projector",
         )
 
+    def _built_projector(self, teacher: Any, student: Any) -> Any:
+        """Return the user's projector, which may change the length and the rank."""
+        if not self.projector.built:
+            self.projector.build(tuple(student.shape))
+        made = keras.KerasTensor(
+            self.projector.compute_output_shape(tuple(student.shape))
+        )
+        try:
+            check_same_rank(teacher, made, loss_name=type(self).__name__)
+            fits = width_of(made) == width_of(teacher)
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                "`projector` must map the student's feature to the teacher's shape. "
+                f"Received: a projector from {tuple(student.shape)} to "
+                f"{tuple(made.shape)}, for the teacher's {tuple(teacher.shape)}. Only "
+                "the sizes of images may differ."
+            )
+        return self.projector
+
     def validate_model_compatibility(self, teacher: Any, student: Any) -> None:
         """Raise where `keras.distillation.Distiller` would have to train a layer."""
         super().validate_model_compatibility(teacher, student)
@@ -159,9 +170,17 @@ class FeatureDistillation(DistillationLoss):
             )
 
     def check(self, teacher: Any, student: Any) -> None:
-        def check_pair(_: Any, t: Any, s: Any) -> None:
+        def check_pair(loss: Any, t: Any, s: Any) -> None:
             check_finite(t, side="teacher", loss_name=type(self).__name__)
             check_finite(s, side="student", loss_name=type(self).__name__)
+            if isinstance(loss, Divergence):
+                for side, values in (("teacher", t), ("student", s)):
+                    check_not_probabilities(
+                        values,
+                        side=side,
+                        binary=loss.is_binary,
+                        loss_name=f"{type(self).__name__} with {loss}",
+                    )
 
         compare(self.loss, teacher, student, check_pair)
 

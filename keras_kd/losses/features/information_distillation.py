@@ -8,13 +8,15 @@ from keras import ops
 
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.features.projected_comparison import ProjectedComparison
+from keras_kd.losses.features.projected_comparison import (
+    BatchStatisticsComparison,
+)
 from keras_kd.losses.registry import Method
 from keras_kd.ops.information import correlation_information, mutual_information
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class InformationDistillation(ProjectedComparison):
+class InformationDistillation(BatchStatisticsComparison):
     """Distillation by correlation and mutual information: ITRD.
 
     correlation_weight · log2 Σ_d |1 − ρ_d|^(2α) + mutual_weight · (log2 ‖G_s‖² −
@@ -38,7 +40,8 @@ class InformationDistillation(ProjectedComparison):
         name: The name in the logs. Defaults to "information_distillation".
 
     Raises:
-        ValueError: An argument is none of these.
+        ValueError: If `alpha` is not above ½, a weight is negative, or `projector` is
+            not one of these.
 
     Example:
     >>> loss = InformationDistillation("embedding", "embedding")
@@ -86,9 +89,6 @@ class InformationDistillation(ProjectedComparison):
         mutual = mutual_information(t, s, included=included)
         value += step.value(self, "mutual_weight") * mutual
         return value * ops.ones_like(included)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "alpha": self.alpha}
 
 
 METHODS = (

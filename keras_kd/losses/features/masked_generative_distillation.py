@@ -35,7 +35,8 @@ class MaskedGenerativeDistillation(ProjectedComparison):
         name: The name in the logs. Defaults to "masked_generative_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the features are no images.
+        ValueError: If `mask` is not one of these, `mask_ratio` is not in its range, or
+            the features are not images.
 
     Example:
     >>> loss = MaskedGenerativeDistillation("stage_3", "stage_3")
@@ -104,14 +105,6 @@ class MaskedGenerativeDistillation(ProjectedComparison):
         del loss
         made = self._generator(student, training=step.training)
         return ops.sum(ops.square(made - teacher), axis=(1, 2, 3))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "mask": self.mask,
-            "mask_ratio": self.mask_ratio,
-            "seed": self.seed,
-        }
 
 
 METHODS = (

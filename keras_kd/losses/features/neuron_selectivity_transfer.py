@@ -31,7 +31,7 @@ class NeuronSelectivityTransfer(FeatureComparison):
         name: The name in the logs. Defaults to "neuron_selectivity_transfer".
 
     Raises:
-        ValueError: The features have no positions, or sequences differ in length.
+        ValueError: If the features have no positions, or sequences differ in length.
 
     Example:
     >>> loss = NeuronSelectivityTransfer("stage_3", "stage_3")

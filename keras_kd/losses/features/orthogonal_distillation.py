@@ -27,8 +27,8 @@ class OrthogonalDistillation(ProjectedComparison):
         name: The name in the logs. Defaults to "orthogonal_distillation".
 
     Raises:
-        ValueError: The features differ in rank or length, or are images with channels
-            first.
+        ValueError: If the features differ in rank or length, or are images with
+            channels first.
 
     Example:
     >>> loss = OrthogonalDistillation("embedding", "embedding")

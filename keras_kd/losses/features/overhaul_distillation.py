@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd.layers.normalization import MaskedBatchNormalization
 from keras_kd.layers.statistics import NegativeMean
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.shapes import (
@@ -14,6 +15,7 @@ from keras_kd.losses.features.shapes import (
     width_of,
 )
 from keras_kd.losses.features.stage_comparison import StageComparison
+from keras_kd.losses.left_out import included_rows, kept_signals
 from keras_kd.losses.registry import Method
 from keras_kd.ops.feature_maps import partial_squared_distance
 
@@ -36,7 +38,8 @@ class OverhaulDistillation(StageComparison):
         name: The name in the logs. Defaults to "overhaul_distillation".
 
     Raises:
-        ValueError: The lists do not fit, or a feature is no image.
+        ValueError: If the lists are empty or differ in length, or a feature is not an
+            image.
 
     Example:
     >>> loss = OverhaulDistillation(["bn_1", "bn_2"], ["bn_1", "bn_2"])
@@ -74,7 +77,7 @@ class OverhaulDistillation(StageComparison):
                 wanted, use_bias=False, dtype="float32", name=f"{self.name}_map_{level}"
             )
             linear.build((None, None, None, given))
-            normalization = keras.layers.BatchNormalization(
+            normalization = MaskedBatchNormalization(
                 dtype="float32", name=f"{self.name}_normalization_{level}"
             )
             normalization.build((None, None, None, wanted))
@@ -86,13 +89,16 @@ class OverhaulDistillation(StageComparison):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         total = 0.0
         levels = len(student)
+        rows = included_rows(step, ops.shape(student[0])[0])
+        teacher = kept_signals(step, "teacher", teacher)
+        student = kept_signals(step, "student", student)
         for level, (t, s) in enumerate(zip(teacher, student, strict=True)):
-            t = channels_last(ops.cast(t, "float32"))
-            s = channels_last(ops.cast(s, "float32"))
+            t, s = channels_last(t), channels_last(s)
+            how = {"training": step.training, "included": rows}
             linear, normalization = self._connectors[level]
-            s = normalization(linear(s), training=step.training)
+            s = normalization(linear(s), **how)
             t, s = same_spatial_size(t, s)
-            margin = self._margins[level](t, training=step.training)
+            margin = self._margins[level](t, **how)
             value = partial_squared_distance(t, s, margin=margin)
             total += value / 2.0 ** (levels - 1 - level)
         return total

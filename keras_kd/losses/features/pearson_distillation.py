@@ -6,22 +6,25 @@ import keras
 from keras import ops
 
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.features.projected_comparison import ProjectedComparison
+from keras_kd.losses.features.projected_comparison import (
+    BatchStatisticsComparison,
+)
+from keras_kd.losses.left_out import included_positions
 from keras_kd.losses.registry import Method
 from keras_kd.ops.feature_maps import standardized_channels
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class PearsonDistillation(ProjectedComparison):
+class PearsonDistillation(BatchStatisticsComparison):
     """Distillation of standardised features: detectors of different kinds.
 
     ½ (z(t) − z(s))², averaged over the channels, where z brings each channel to mean 0
     and standard deviation 1 over batch and positions: 1 minus Pearson's correlation,
     on average. One value per position.
 
-    Examples without weight or masked are left out of the statistics; other weights do
-    not change them. Under several replicas they are those of each replica's share. A
-    single vector has no spread: 0.
+    Examples without weight or masked, and masked positions of a sequence, are left out
+    of the statistics; other weights do not change them. Under several replicas they are
+    those of each replica's share. A single vector has no spread: 0.
 
     Args:
         teacher_layer_name: The teacher's layer: a path, a layer object or a `Tap`.
@@ -31,7 +34,8 @@ class PearsonDistillation(ProjectedComparison):
         name: The name in the logs. Defaults to "pearson_distillation".
 
     Raises:
-        ValueError: The maps cannot be brought to one shape.
+        ValueError: If `projector` is not one of these, or the features cannot be
+            brought to one shape.
 
     Example:
     >>> loss = PearsonDistillation("neck", "neck")
@@ -44,7 +48,7 @@ class PearsonDistillation(ProjectedComparison):
 
     def distance(self, loss: Any, teacher: Any, student: Any, step: StepContext) -> Any:
         del loss
-        included = step.included(ops.shape(student)[0])
+        included = included_positions(step, student)
         gap = standardized_channels(teacher, included=included)
         gap -= standardized_channels(student, included=included)
         return 0.5 * ops.mean(ops.square(gap), axis=-1)

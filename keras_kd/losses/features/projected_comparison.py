@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.feature_distillation import FeatureDistillation
+from keras_kd.losses.left_out import kept_signals
 
 
 class ProjectedComparison(FeatureDistillation):
@@ -38,3 +40,16 @@ class ProjectedComparison(FeatureDistillation):
         config = super().get_config()
         del config["loss"]
         return config
+
+
+class BatchStatisticsComparison(ProjectedComparison):
+    """A loss whose value depends on statistics of the batch.
+
+    What is left out, examples and masked positions of a sequence, is taken out before
+    the projector: in the statistics it would reach all others.
+    """
+
+    def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
+        teacher = kept_signals(step, "teacher", teacher)
+        student = kept_signals(step, "student", student)
+        return super().call(teacher, student, step)

@@ -14,6 +14,7 @@ from keras_kd.losses.features.shapes import (
     width_of,
 )
 from keras_kd.losses.features.stage_comparison import StageComparison
+from keras_kd.losses.left_out import included_rows, kept_signals
 from keras_kd.losses.registry import Method
 from keras_kd.ops.feature_maps import hierarchical_context_distance
 
@@ -37,7 +38,8 @@ class ReviewDistillation(StageComparison):
         name: The name in the logs. Defaults to "review_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or a feature is no image.
+        ValueError: If the lists are empty or differ in length, `width` is not a
+            positive integer, or a feature is not an image.
 
     Example:
     >>> loss = ReviewDistillation(["stage_1", "stage_2"], ["stage_1", "stage_2"])
@@ -86,15 +88,19 @@ class ReviewDistillation(StageComparison):
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         above, total = None, 0.0
+        rows = included_rows(step, ops.shape(student[0])[0])
+        teacher = kept_signals(step, "teacher", teacher)
+        student = kept_signals(step, "student", student)
         for level in reversed(range(len(student))):
-            features = channels_last(ops.cast(student[level], "float32"))
-            above, fused = self._fusions[level](features, above, training=step.training)
-            wanted = channels_last(ops.cast(teacher[level], "float32"))
+            above, fused = self._fusions[level](
+                channels_last(student[level]),
+                above,
+                training=step.training,
+                included=rows,
+            )
+            wanted = channels_last(teacher[level])
             total += hierarchical_context_distance(*same_spatial_size(wanted, fused))
         return total
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width}
 
 
 METHODS = (

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.ops.resize import adaptive_average_pool
+from keras_kd.losses.logits.checks import NO_LAST_AXIS
+from keras_kd.ops.resize import adaptive_average_pool, smaller_length
 
 
 def is_channels_first(spec: Any) -> bool:
@@ -40,9 +41,8 @@ def same_spatial_size(teacher: Any, student: Any) -> tuple[Any, Any]:
     """
     if len(teacher.shape) != 4:
         return teacher, student
-    size = tuple(
-        min(t, s) for t, s in zip(teacher.shape[1:3], student.shape[1:3], strict=True)
-    )
+    pairs = zip(ops.shape(teacher)[1:3], ops.shape(student)[1:3], strict=True)
+    size = tuple(smaller_length(*pair) for pair in pairs)
     return adaptive_average_pool(teacher, size), adaptive_average_pool(student, size)
 
 
@@ -50,14 +50,20 @@ def check_same_rank(teacher: Any, student: Any, *, loss_name: str) -> None:
     """Raise where two features cannot be brought to one shape.
 
     Raises:
-        ValueError: Their ranks differ, or they are sequences of different length.
+        ValueError: If their ranks differ, or they are sequences of different length.
     """
     pair = f"teacher {tuple(teacher.shape)}, student {tuple(student.shape)}"
-    if len(teacher.shape) != len(student.shape) or len(student.shape) < 2:
+    ranks = {len(teacher.shape), len(student.shape)}
+    if len(ranks) > 1 or min(ranks) < 2:
+        advice = (
+            NO_LAST_AXIS
+            if min(ranks) < 2
+            else "Tap layers of the same kind, for instance both before or both after "
+            "the global pooling."
+        )
         raise ValueError(
             f"{loss_name} compares features of one rank, `(batch, ..., channels)`. "
-            f"Received: {pair}. Tap layers of the same kind, for instance both before "
-            "or both after the global pooling."
+            f"Received: {pair}. {advice}"
         )
     if len(student.shape) == 4:
         return

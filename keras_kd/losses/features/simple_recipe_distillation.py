@@ -6,7 +6,10 @@ import keras
 from keras import ops
 
 from keras_kd.losses.context import StepContext
-from keras_kd.losses.features.projected_comparison import ProjectedComparison
+from keras_kd.losses.features.projected_comparison import (
+    BatchStatisticsComparison,
+)
+from keras_kd.losses.left_out import included_positions
 from keras_kd.losses.registry import Method
 from keras_kd.ops.feature_maps import standardized_channels
 
@@ -15,7 +18,7 @@ _SMALLEST = 1e-6
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class SimpleRecipeDistillation(ProjectedComparison):
+class SimpleRecipeDistillation(BatchStatisticsComparison):
     """Simple recipe distillation: SRD.
 
     log Σ |z(W s) − z(t)|^power over the batch, the positions and the channels, where z
@@ -24,7 +27,8 @@ class SimpleRecipeDistillation(ProjectedComparison):
     batch, and for each of its examples; it may be negative. A batch of one vector
     gives log 1e-6.
 
-    Examples without weight or masked take no part. Under several replicas the value is
+    Examples without weight or masked take no part, nor do masked positions of a
+    sequence. Under several replicas the value is
     that of each replica's share.
 
     Args:
@@ -36,7 +40,8 @@ class SimpleRecipeDistillation(ProjectedComparison):
         name: The name in the logs. Defaults to "simple_recipe_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the features do not fit.
+        ValueError: If `power` is below 1, `projector` is not one of these, or the
+            features cannot be brought to one shape.
 
     Example:
     >>> loss = SimpleRecipeDistillation("embedding", "embedding")
@@ -72,14 +77,11 @@ class SimpleRecipeDistillation(ProjectedComparison):
 
     def distance(self, loss: Any, teacher: Any, student: Any, step: StepContext) -> Any:
         del loss
-        included = step.included(ops.shape(student)[0])
+        included = included_positions(step, student)
         gap = standardized_channels(student, included=included)
         gap -= standardized_channels(teacher, included=included)
         total = ops.sum(ops.power(ops.abs(gap), self.power))
-        return ops.log(total + _SMALLEST) * ops.ones_like(included)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "power": self.power}
+        return ops.log(total + _SMALLEST) * ops.ones((ops.shape(student)[0],))
 
 
 METHODS = (

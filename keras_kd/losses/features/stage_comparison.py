@@ -6,7 +6,7 @@ from typing import Any
 from keras_kd.losses.base import DistillationLoss, address_config
 from keras_kd.losses.features.shapes import check_same_rank
 from keras_kd.losses.logits.checks import check_finite
-from keras_kd.taps import Tap
+from keras_kd.signals.tap import as_signal
 
 
 class StageComparison(DistillationLoss):
@@ -19,7 +19,7 @@ class StageComparison(DistillationLoss):
         name: The name in the logs, or None for the default.
 
     Raises:
-        ValueError: The lists are empty or differ in length.
+        ValueError: If the lists are empty or differ in length.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class StageComparison(DistillationLoss):
         *,
         name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         lists = (teacher_layer_names, student_layer_names)
         if any(
             not isinstance(given, (list, tuple)) or not given for given in lists
@@ -41,11 +42,9 @@ class StageComparison(DistillationLoss):
             )
         self.teacher_layer_names = list(teacher_layer_names)
         self.student_layer_names = list(student_layer_names)
-        if name is not None:
-            self.name = name
         self._taps = {
-            "teacher": [_tap(layer) for layer in teacher_layer_names],
-            "student": [_tap(layer) for layer in student_layer_names],
+            "teacher": [as_signal(layer) for layer in teacher_layer_names],
+            "student": [as_signal(layer) for layer in student_layer_names],
         }
 
     def teacher_signals(self) -> Any:
@@ -85,7 +84,3 @@ class StageComparison(DistillationLoss):
                 for side, layers in addresses.items()
             },
         }
-
-
-def _tap(layer: Any) -> Tap:
-    return layer if isinstance(layer, Tap) else Tap(layer)

@@ -31,7 +31,8 @@ class VariationalInformation(ProjectedComparison):
         name: The name in the logs. Defaults to "variational_information".
 
     Raises:
-        ValueError: An argument is none of these, or the features do not fit.
+        ValueError: If `initial_variance` is not above 1e-5, `projector` is not one of
+            these, or the features cannot be brought to one shape.
 
     Example:
     >>> loss = VariationalInformation("stage_3", "stage_3")
@@ -86,9 +87,6 @@ class VariationalInformation(ProjectedComparison):
         variance = self._variance(student)
         each = ops.square(student - teacher) / variance + ops.log(variance)
         return 0.5 * ops.mean(each, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "initial_variance": self.initial_variance}
 
 
 METHODS = (

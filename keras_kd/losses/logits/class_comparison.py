@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import (
+    NO_CLASSES,
     check_finite,
     check_not_probabilities,
     check_same_classes,
@@ -27,8 +28,7 @@ class ClassComparison(OutputComparison):
             student,
             minimum=2,
             loss_name=type(self).__name__,
-            remedy="For one sigmoid output use `LogitsDistillation("
-            "loss='binary_kl_divergence')`.",
+            remedy=NO_CLASSES,
         )
         if self._rank is not None and len(student.shape) != self._rank:
             raise ValueError(
@@ -53,7 +53,7 @@ def check_one_output(output: Any, *, side: str, loss_name: str) -> None:
     """Raise where a model has several outputs and none is selected.
 
     Raises:
-        ValueError: It has.
+        ValueError: If it has.
     """
     if keras.tree.is_nested(output):
         known = (
@@ -71,7 +71,7 @@ def check_logits(values: Any, *, side: str, loss_name: str) -> None:
     """Raise where the first batch of an output holds no logits.
 
     Raises:
-        ValueError: Some are not numbers, or all look like probabilities.
+        ValueError: If some are not numbers, or all look like probabilities.
     """
     check_finite(values, side=side, loss_name=loss_name)
     check_not_probabilities(values, side=side, binary=False, loss_name=loss_name)
@@ -90,11 +90,10 @@ def class_labels(y: Any, student: Any, *, key: Any, loss_name: str) -> Any:
 
     Returns:
         Integer tensor of shape `(...)`. A label that names no class (-1, -100, 255 of
-        fewer classes) makes the value of its position 0; give it a weight of 0, too,
-        where it must not count in the mean.
+        fewer classes) leaves its position out of the loss.
 
     Raises:
-        ValueError: There are no labels, or they do not fit the logits.
+        ValueError: If there are no labels, or they do not fit the logits.
     """
     if y is None:
         raise ValueError(

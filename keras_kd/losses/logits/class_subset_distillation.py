@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.logits.checks import check_same_classes
 from keras_kd.losses.logits.class_comparison import (
     check_logits,
@@ -43,8 +44,9 @@ class ClassSubsetDistillation(OutputComparison):
         name: The name in the logs. Defaults to "class_subset_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs do not fit, or there are
-            no labels where they are read.
+        ValueError: If `classes` is not a list of at least two different indices,
+            `temperature` is not positive, the outputs do not have these classes, or
+            there are no labels where they are read.
 
     Example:
     >>> loss = ClassSubsetDistillation([2, 0], temperature=1.0)
@@ -134,15 +136,7 @@ class ClassSubsetDistillation(OutputComparison):
             axis=-1,
         )
         # Where the teacher knows nothing its answer counts as little as padding.
-        step.leave_out(ops.logical_not(own))
-        return ops.where(own, value, 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "classes": self.classes,
-            "own_examples_only": self.own_examples_only,
-        }
+        return only_valid(step, own, value)
 
 
 METHODS = (

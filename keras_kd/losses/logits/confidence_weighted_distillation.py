@@ -7,10 +7,12 @@ from keras import ops
 
 from keras_kd.hyperparameters import Scalar
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.logits.class_comparison import class_labels
 from keras_kd.losses.logits.several_teachers import SeveralTeachers
 from keras_kd.losses.registry import Method
 from keras_kd.ops.ensembles import confidence_weights
+from keras_kd.ops.selection import weighted
 from keras_kd.ops.target_classes import names_class
 
 
@@ -19,8 +21,9 @@ class ConfidenceWeightedDistillation(SeveralTeachers):
     """Confidence-aware distillation from several teachers: CA-MKD; reads the labels.
 
     T² Σ_k w_k KL(p_k ‖ q), with w_k = (1 − softmax_k(CE_k)) / (K − 1), where CE_k is
-    the cross-entropy of teacher k and the label. One value per example or token; 0
-    where the label names no class. For the teacher `keras_kd.teachers.Ensemble`.
+    the cross-entropy of teacher k and the label. One value per example or token;
+    one whose label names no class is left out. For the teacher
+    `keras_kd.teachers.Ensemble`.
 
     Args:
         num_teachers: The number K of teachers, at least 2.
@@ -28,8 +31,9 @@ class ConfidenceWeightedDistillation(SeveralTeachers):
         name: The name in the logs. Defaults to "confidence_weighted_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the teacher is no ensemble of that
-            many, the outputs do not fit, or there are no labels.
+        ValueError: If `num_teachers` is not an integer of at least 2, `temperature` is
+            not positive, the teacher is not an ensemble of that many, the outputs do
+            not hold logits of the same classes, or there are no labels that fit.
 
     Example:
     >>> loss = ConfidenceWeightedDistillation(2)
@@ -52,8 +56,10 @@ class ConfidenceWeightedDistillation(SeveralTeachers):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         labels = class_labels(step.y, student, key=None, loss_name=type(self).__name__)
         answers, values = self.divergences(teacher, student, step)
-        value = ops.sum(confidence_weights(answers, labels) * values, axis=0)
-        return ops.where(names_class(labels, answers.shape[-1]), value, 0.0)
+        weights = confidence_weights(answers, labels)
+        # Of a teacher of weight 0 the divergence may be infinite.
+        value = ops.sum(weighted(weights, values), axis=0)
+        return only_valid(step, names_class(labels, answers.shape[-1]), value)
 
 
 METHODS = (

@@ -37,7 +37,8 @@ class CorrelationDistillation(ClassComparison):
         name: The name in the logs. Defaults to "correlation_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the outputs do not fit.
+        ValueError: If a weight is negative, `temperature` is not positive, or the
+            outputs do not hold logits of the same classes.
 
     Example:
     >>> logits = np.array([[1.0, 2.0], [5.0, 3.0]])

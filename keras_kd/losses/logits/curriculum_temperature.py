@@ -19,6 +19,7 @@ from keras_kd.losses.divergence import (
     resolve_losses,
     serialize_losses,
 )
+from keras_kd.losses.logits.checks import check_not_probabilities
 from keras_kd.losses.logits.class_comparison import ClassComparison
 from keras_kd.losses.registry import Method
 from keras_kd.ops.standardize import standardize
@@ -52,7 +53,8 @@ class CurriculumTemperature(ClassComparison):
         name: The name in the logs. Defaults to "curriculum_temperature".
 
     Raises:
-        ValueError: An argument is none of these, or the outputs do not fit.
+        ValueError: If a number is not in its range, `loss` is not a divergence, or the
+            outputs do not hold logits of the same classes.
 
     Example:
     >>> loss = CurriculumTemperature(CosineWarmup(1.0, warmup_steps=10 * 391))
@@ -115,6 +117,14 @@ class CurriculumTemperature(ClassComparison):
             )
             self._temperature.build(())
 
+    def check(self, teacher: Any, student: Any) -> None:
+        super().check(teacher, student)
+        if self.loss.is_binary:
+            for side, values in (("teacher", teacher), ("student", student)):
+                check_not_probabilities(
+                    values, side=side, binary=True, loss_name=type(self).__name__
+                )
+
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         strength = ops.cast(step.value(self, "reversal_strength"), "float32")
         temperature = self._temperature(strength)  # type: ignore[misc]
@@ -130,14 +140,7 @@ class CurriculumTemperature(ClassComparison):
         return ops.maximum(logits, -1e30)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "loss": serialize_losses(self.loss),
-            "minimum": self.minimum,
-            "span": self.span,
-            "initial_theta": self.initial_theta,
-            "standardize": self.standardize,
-        }
+        return {**super().get_config(), "loss": serialize_losses(self.loss)}
 
 
 METHODS = (

@@ -6,10 +6,11 @@ import keras
 
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.logits.class_comparison import ClassComparison
 from keras_kd.losses.registry import Method
 from keras_kd.ops.standardize import standardize
-from keras_kd.ops.target_classes import decoupled_kl_divergence
+from keras_kd.ops.target_classes import decoupled_kl_divergence, names_class
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -21,7 +22,8 @@ class DecoupledDistillation(ClassComparison):
     renormalised over the other classes. Plain KL weighs NCKD by 1 − p_y, that is, not
     at all where the teacher is sure.
 
-    Labels are class indices, or one-hot; of soft labels the largest counts.
+    Labels are class indices, or one-hot; of soft labels the largest counts. What has a
+    label that names no class is left out.
 
     Args:
         alpha: Weight α, at least 0, or a `LearningRateSchedule`. Defaults to 1.0.
@@ -37,8 +39,8 @@ class DecoupledDistillation(ClassComparison):
         name: The name in the logs. Defaults to "decoupled_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs do not fit, or there are
-            no labels.
+        ValueError: If a weight is negative, `temperature` is not positive, the outputs
+            do not hold logits of the same classes, or there are no labels that fit.
 
     Example:
     >>> loss = DecoupledDistillation(beta=2.0)
@@ -76,7 +78,7 @@ class DecoupledDistillation(ClassComparison):
         labels = self.labels(step, student)
         if self.standardize:
             teacher, student = standardize(teacher), standardize(student)
-        return decoupled_kl_divergence(
+        value = decoupled_kl_divergence(
             teacher,
             student,
             labels,
@@ -84,9 +86,7 @@ class DecoupledDistillation(ClassComparison):
             beta=step.value(self, "beta"),
             temperature=step.value(self, "temperature"),
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "standardize": self.standardize}
+        return only_valid(step, names_class(labels, student.shape[-1]), value)
 
 
 METHODS = (

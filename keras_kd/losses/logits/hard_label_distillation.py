@@ -7,7 +7,12 @@ from keras import ops
 
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.divergence import compare
-from keras_kd.losses.logits.checks import check_finite, check_same_classes
+from keras_kd.losses.logits.checks import (
+    NO_CLASSES,
+    check_finite,
+    check_not_probabilities,
+    check_same_classes,
+)
 from keras_kd.losses.logits.output_comparison import OutputComparison
 from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import log_probabilities
@@ -26,7 +31,7 @@ class HardLabelDistillation(OutputComparison):
         name: The name in the logs. Defaults to "hard_label_distillation".
 
     Raises:
-        ValueError: The outputs do not stand for the same classes.
+        ValueError: If the outputs do not stand for the same classes.
 
     Example:
     >>> teacher, student = np.array([[0.0, 5.0]]), np.array([[0.0, 0.0]])
@@ -45,8 +50,7 @@ class HardLabelDistillation(OutputComparison):
                 s,
                 minimum=2,
                 loss_name="HardLabelDistillation",
-                remedy="For one sigmoid output use `LogitsDistillation("
-                "loss='binary_kl_divergence')`.",
+                remedy=NO_CLASSES,
             )
 
         compare(True, teacher, student, check_pair)
@@ -55,6 +59,9 @@ class HardLabelDistillation(OutputComparison):
         def check_pair(_: Any, t: Any, s: Any) -> None:
             check_finite(t, side="teacher", loss_name=type(self).__name__)
             check_finite(s, side="student", loss_name=type(self).__name__)
+            check_not_probabilities(
+                s, side="student", binary=False, loss_name=type(self).__name__
+            )
 
         compare(True, teacher, student, check_pair)
 

@@ -16,13 +16,22 @@ from keras_kd.losses.divergence import (
     unreduced,
 )
 from keras_kd.losses.logits.checks import (
+    NO_CLASSES,
     check_finite,
     check_not_probabilities,
+    check_probabilities,
     check_same_classes,
 )
 from keras_kd.losses.logits.output_comparison import OutputComparison
 from keras_kd.losses.registry import Method
 from keras_kd.ops.standardize import standardize
+
+# Losses of Keras whose target is a probability, which logits are not.
+_ON_PROBABILITIES = (
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    "categorical_focal_crossentropy",
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -57,7 +66,9 @@ class LogitsDistillation(OutputComparison):
         name: The name in the logs. Defaults to "logits_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the outputs do not fit.
+        ValueError: If `temperature` is not positive, `loss` is not one of these, the
+            outputs do not fit it, or those of the first batch are no logits, with
+            `from_logits=False` no probabilities.
 
     Example:
     >>> loss = LogitsDistillation(temperature=2.0)
@@ -96,7 +107,17 @@ class LogitsDistillation(OutputComparison):
         def check_pair(loss: Any, t: Any, s: Any) -> None:
             for side, values in (("teacher", t), ("student", s)):
                 check_finite(values, side=side, loss_name=type(self).__name__)
-                if self.from_logits and isinstance(loss, Divergence):
+                if not self.from_logits:
+                    check_probabilities(
+                        values,
+                        side=side,
+                        binary=_is_binary(loss),
+                        loss_name="LogitsDistillation with `from_logits=False`",
+                        remedy="Leave `from_logits` at True where the models give "
+                        "logits; where only one does, remove the last activation of "
+                        "the other.",
+                    )
+                elif isinstance(loss, Divergence):
                     check_not_probabilities(
                         values,
                         side=side,
@@ -105,6 +126,15 @@ class LogitsDistillation(OutputComparison):
                         remedy=", or pass `from_logits=False` where both models give "
                         "probabilities",
                     )
+            if _name_of(loss) in _ON_PROBABILITIES:
+                check_probabilities(
+                    self._logits(t, loss),
+                    side="teacher",
+                    binary=True,
+                    loss_name=f"`loss={_name_of(loss)!r}`",
+                    remedy="LogitsDistillation passes logits: use "
+                    "`loss='binary_kl_divergence'`.",
+                )
 
         compare(self.loss, teacher, student, check_pair)
 
@@ -129,12 +159,7 @@ class LogitsDistillation(OutputComparison):
         return standardize(outputs) if self.standardize else outputs
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "loss": serialize_losses(self.loss),
-            "standardize": self.standardize,
-            "from_logits": self.from_logits,
-        }
+        return {**super().get_config(), "loss": serialize_losses(self.loss)}
 
 
 METHODS = (
@@ -262,14 +287,24 @@ METHODS = (
 
 
 def _check_specs(loss: Any, teacher: Any, student: Any) -> None:
-    if isinstance(loss, Divergence):
+    is_divergence = isinstance(loss, Divergence)
+    if is_divergence or isinstance(loss, keras.losses.Loss) or _is_of_keras(loss):
         check_same_classes(
             teacher,
             student,
-            minimum=1 if loss.is_binary else 2,
+            minimum=2 if is_divergence and not loss.is_binary else 1,
             loss_name="LogitsDistillation",
-            remedy="For one sigmoid output use `loss='binary_kl_divergence'`.",
+            remedy=NO_CLASSES,
         )
+
+
+def _is_of_keras(loss: Any) -> bool:
+    """Say whether a function is one of Keras's, which broadcast what does not fit."""
+    return getattr(keras.losses, getattr(loss, "__name__", ""), None) is loss
+
+
+def _name_of(loss: Any) -> str:
+    return str(getattr(loss, "name", None) or getattr(loss, "__name__", ""))
 
 
 def _is_binary(loss: Any) -> bool:

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_kd.hyperparameters import Schedule, check_scalar
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import kept_signals
 from keras_kd.losses.logits.class_comparison import ClassComparison
 from keras_kd.losses.registry import Method
 from keras_kd.ops.correlations import gram_distances
@@ -41,7 +42,8 @@ class MultiLevelLogitDistillation(ClassComparison):
         name: The name in the logs. Defaults to "multi_level_logit_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the outputs do not fit.
+        ValueError: If `temperatures` is not a list of positive numbers, or the outputs
+            do not hold logits of the same classes.
 
     Example:
     >>> logits = np.array([[1.0, 2.0], [5.0, 3.0]])
@@ -72,6 +74,8 @@ class MultiLevelLogitDistillation(ClassComparison):
         self.standardize = standardize
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
+        teacher = kept_signals(step, "teacher", teacher)
+        student = kept_signals(step, "student", student)
         if self.standardize:
             teacher, student = standardize(teacher), standardize(student)
         included = step.included(ops.shape(student)[0])
@@ -83,13 +87,6 @@ class MultiLevelLogitDistillation(ClassComparison):
             total += examples + classes
             total += kl_divergence(teacher, student, temperature=temperature)
         return total
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "temperatures": self.temperatures,
-            "standardize": self.standardize,
-        }
 
 
 METHODS = (

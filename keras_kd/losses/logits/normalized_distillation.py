@@ -6,9 +6,10 @@ import keras
 
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.logits.class_comparison import ClassComparison
 from keras_kd.losses.registry import Method
-from keras_kd.ops.target_classes import normalized_crossentropy
+from keras_kd.ops.target_classes import names_class, normalized_crossentropy
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -21,7 +22,8 @@ class NormalizedDistillation(ClassComparison):
     cross-entropy it does not fall to 0, and the first term goes on pulling a student
     that equals the teacher towards the label.
 
-    Labels are class indices, or one-hot; of soft labels the largest counts.
+    Labels are class indices, or one-hot; of soft labels the largest counts. What has a
+    label that names no class is left out.
 
     Args:
         gamma: Weight γ of the other classes, at least 0, or a `LearningRateSchedule`.
@@ -32,8 +34,8 @@ class NormalizedDistillation(ClassComparison):
         name: The name in the logs. Defaults to "normalized_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs do not fit, or there are
-            no labels.
+        ValueError: If `gamma` is negative, `temperature` is not positive, the outputs
+            do not hold logits of the same classes, or there are no labels that fit.
 
     Example:
     >>> loss = NormalizedDistillation(gamma=1.5)
@@ -62,13 +64,15 @@ class NormalizedDistillation(ClassComparison):
         self.temperature = temperature
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
-        return normalized_crossentropy(
+        labels = self.labels(step, student)
+        value = normalized_crossentropy(
             teacher,
             student,
-            self.labels(step, student),
+            labels,
             gamma=step.value(self, "gamma"),
             temperature=step.value(self, "temperature"),
         )
+        return only_valid(step, names_class(labels, student.shape[-1]), value)
 
 
 METHODS = (

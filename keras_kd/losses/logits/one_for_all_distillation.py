@@ -1,4 +1,4 @@
-"""Stages of the student answer in the teacher's logits, whatever both are built of."""
+"""Stages of the student learn the teacher's logits, whatever both are built of."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,8 @@ from keras_kd.layers.classifier_exit import ClassifierExit
 from keras_kd.losses.base import address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.shapes import channels_last
-from keras_kd.losses.logits.checks import check_finite, check_same_classes
+from keras_kd.losses.left_out import included_rows, kept_signals, only_valid
+from keras_kd.losses.logits.checks import NO_CLASSES, check_finite, check_same_classes
 from keras_kd.losses.logits.class_comparison import (
     check_logits,
     check_one_output,
@@ -19,8 +20,9 @@ from keras_kd.losses.logits.class_comparison import (
 )
 from keras_kd.losses.logits.output_comparison import OutputComparison
 from keras_kd.losses.registry import Method
+from keras_kd.ops.target_classes import names_class
 from keras_kd.ops.target_enhancement import target_enhanced_crossentropy
-from keras_kd.taps import Tap
+from keras_kd.signals.tap import as_signal
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -45,8 +47,9 @@ class OneForAllDistillation(OutputComparison):
         name: The name in the logs. Defaults to "one_for_all_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs do not fit, or there are
-            no labels.
+        ValueError: If `student_layer_names` is empty, `epsilon` is below 1,
+            `temperature` is not positive, the outputs do not hold logits of the same
+            classes, or there are no labels that fit.
 
     Example:
     >>> loss = OneForAllDistillation(["stage_1", "stage_2"], epsilon=1.5)
@@ -85,10 +88,7 @@ class OneForAllDistillation(OutputComparison):
         self.student_layer_names = list(student_layer_names)
         self.epsilon = epsilon
         self.temperature = temperature
-        self._stages = [
-            layer if isinstance(layer, Tap) else Tap(layer)
-            for layer in student_layer_names
-        ]
+        self._stages = [as_signal(layer) for layer in student_layer_names]
         self._exits: list[Any] = []
 
     @property
@@ -108,8 +108,7 @@ class OneForAllDistillation(OutputComparison):
             own,
             minimum=2,
             loss_name=type(self).__name__,
-            remedy="For one sigmoid output use `LogitsDistillation("
-            "loss='binary_kl_divergence')`.",
+            remedy=NO_CLASSES,
         )
 
     def build(self, teacher: Any, student: Any) -> None:
@@ -122,12 +121,12 @@ class OneForAllDistillation(OutputComparison):
         if self._exits:
             return
         stages = student["stages"]
-        for place, stage in enumerate(stages):
+        for index, stage in enumerate(stages):
             layer = ClassifierExit(
                 student["output"].shape[-1],
-                reductions=len(stages) - 1 - place,
+                reductions=len(stages) - 1 - index,
                 dtype="float32",
-                name=f"{self.name}_exit_{place}",
+                name=f"{self.name}_exit_{index}",
             )
             layer.build(tuple(channels_last(stage).shape))
             self._exits.append(layer)
@@ -139,8 +138,10 @@ class OneForAllDistillation(OutputComparison):
             check_finite(stage, side="student", loss_name=type(self).__name__)
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
-        own = student["output"]
+        own = kept_signals(step, "student", student["output"], "output")
         key = self._outputs["student"].key
+        rows = included_rows(step, ops.shape(own)[0])
+        teacher = kept_signals(step, "teacher", teacher)
         labels = class_labels(step.y, own, key=key, loss_name=type(self).__name__)
         answers = [own]
         masks = step.mask_of("student", student["stages"], "stages")
@@ -148,8 +149,10 @@ class OneForAllDistillation(OutputComparison):
             self._exits, student["stages"], masks, strict=True
         ):
             features = channels_last(ops.cast(stage, "float32"))
-            answers.append(layer(features, training=step.training, mask=mask))
-        return sum(
+            answers.append(
+                layer(features, training=step.training, mask=mask, included=rows)
+            )
+        value = sum(
             target_enhanced_crossentropy(
                 teacher,
                 logits,
@@ -159,6 +162,7 @@ class OneForAllDistillation(OutputComparison):
             )
             for logits in answers
         )
+        return only_valid(step, names_class(labels, own.shape[-1]), value)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -3,7 +3,7 @@
 from typing import Any
 
 from keras_kd.losses.base import DistillationLoss
-from keras_kd.taps import Output
+from keras_kd.signals.output import Output
 
 
 class OutputComparison(DistillationLoss):
@@ -15,10 +15,11 @@ class OutputComparison(DistillationLoss):
         name: The name in the logs, or None for the default.
 
     Raises:
-        ValueError: `output` is none of these.
+        ValueError: If `output` is not one of these.
     """
 
     def __init__(self, *, output: Any = None, name: str | None = None) -> None:
+        super().__init__(name=name)
         self.output = output
         pair = output if isinstance(output, (list, tuple)) else (output, output)
         if len(pair) != 2:
@@ -27,15 +28,9 @@ class OutputComparison(DistillationLoss):
                 f"student's). Received: output={output!r}"
             )
         self._outputs = {"teacher": Output(pair[0]), "student": Output(pair[1])}
-        if name is not None:
-            self.name = name
 
     def teacher_signals(self) -> Any:
         return self._outputs["teacher"]
 
     def student_signals(self) -> Any:
         return self._outputs["student"]
-
-    def get_config(self) -> dict[str, Any]:
-        output = list(self.output) if isinstance(self.output, tuple) else self.output
-        return {**super().get_config(), "output": output}

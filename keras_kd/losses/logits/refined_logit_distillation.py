@@ -6,10 +6,11 @@ import keras
 
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.logits.class_comparison import ClassComparison
 from keras_kd.losses.registry import Method
 from keras_kd.ops.standardize import standardize
-from keras_kd.ops.target_classes import refined_kl_divergence
+from keras_kd.ops.target_classes import names_class, refined_kl_divergence
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -22,7 +23,8 @@ class RefinedLogitDistillation(ClassComparison):
     label; 0 where there is none. Where the teacher is wrong, equal logits are no
     minimum.
 
-    Labels are class indices, or one-hot; of soft labels the largest counts.
+    Labels are class indices, or one-hot; of soft labels the largest counts. What has a
+    label that names no class is left out.
 
     Args:
         alpha: Weight α, at least 0, or a `LearningRateSchedule`. Defaults to 1.0.
@@ -38,8 +40,8 @@ class RefinedLogitDistillation(ClassComparison):
         name: The name in the logs. Defaults to "refined_logit_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs do not fit, or there are
-            no labels.
+        ValueError: If a weight is negative, a temperature is not positive, the outputs
+            do not hold logits of the same classes, or there are no labels that fit.
 
     Example:
     >>> loss = RefinedLogitDistillation()
@@ -78,7 +80,7 @@ class RefinedLogitDistillation(ClassComparison):
         labels = self.labels(step, student)
         if self.standardize:
             teacher, student = standardize(teacher), standardize(student)
-        return refined_kl_divergence(
+        value = refined_kl_divergence(
             teacher,
             student,
             labels,
@@ -87,9 +89,7 @@ class RefinedLogitDistillation(ClassComparison):
             temperature=step.value(self, "temperature"),
             confidence_temperature=step.value(self, "confidence_temperature"),
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "standardize": self.standardize}
+        return only_valid(step, names_class(labels, student.shape[-1]), value)
 
 
 METHODS = (

@@ -10,7 +10,8 @@ from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_same_classes
 from keras_kd.losses.logits.class_comparison import check_logits, check_one_output
 from keras_kd.ops.divergences import kl_divergence
-from keras_kd.taps import Output, Tap
+from keras_kd.signals.output import Output
+from keras_kd.signals.tap import Tap
 
 
 class SeveralTeachers(DistillationLoss):
@@ -22,8 +23,9 @@ class SeveralTeachers(DistillationLoss):
         name: The name in the logs, or None for the default.
 
     Raises:
-        ValueError: An argument is none of these, the teacher is no ensemble of that
-            many, or the outputs do not fit.
+        ValueError: If `num_teachers` is not an integer of at least 2, `temperature` is
+            not positive, the teacher is not an ensemble of that many, or the outputs do
+            not hold logits of the same classes.
     """
 
     temperature = Hyperparameter(above=0)
@@ -31,13 +33,12 @@ class SeveralTeachers(DistillationLoss):
     def __init__(
         self, num_teachers: int, temperature: Scalar, *, name: str | None = None
     ) -> None:
+        super().__init__(name=name)
         check_num_teachers(num_teachers)
         self.num_teachers = num_teachers
         self.temperature = temperature
-        self._taps = [Tap(f"teachers[{place}]") for place in range(num_teachers)]
+        self._taps = [Tap(f"teachers[{index}]") for index in range(num_teachers)]
         self._output = Output()
-        if name is not None:
-            self.name = name
 
     def teacher_signals(self) -> Any:
         return self._taps
@@ -51,12 +52,12 @@ class SeveralTeachers(DistillationLoss):
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         """Raise where a teacher's logits are not those of the student's classes."""
-        for answer in (*teacher_outputs, student_outputs):
-            side = "student" if answer is student_outputs else "teacher"
-            check_one_output(answer, side=side, loss_name=type(self).__name__)
-        for answer in teacher_outputs:
+        for logits in (*teacher_outputs, student_outputs):
+            side = "student" if logits is student_outputs else "teacher"
+            check_one_output(logits, side=side, loss_name=type(self).__name__)
+        for logits in teacher_outputs:
             check_same_classes(
-                answer,
+                logits,
                 student_outputs,
                 minimum=2,
                 loss_name=type(self).__name__,
@@ -64,8 +65,8 @@ class SeveralTeachers(DistillationLoss):
             )
 
     def check(self, teacher: Any, student: Any) -> None:
-        for answer in teacher:
-            check_logits(answer, side="teacher", loss_name=type(self).__name__)
+        for logits in teacher:
+            check_logits(logits, side="teacher", loss_name=type(self).__name__)
         check_logits(student, side="student", loss_name=type(self).__name__)
 
     def divergences(
@@ -85,15 +86,12 @@ class SeveralTeachers(DistillationLoss):
         )
         return answers, values
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_teachers": self.num_teachers}
-
 
 def check_num_teachers(num_teachers: Any) -> None:
     """Raise where this is no number of several teachers.
 
     Raises:
-        ValueError: It is no integer of at least 2.
+        ValueError: If it is not an integer of at least 2.
     """
     if not isinstance(num_teachers, int) or num_teachers < 2:
         raise ValueError(
@@ -106,7 +104,7 @@ def check_ensemble(teacher: Any, num_teachers: int, *, loss_name: str) -> None:
     """Raise where the teacher is not an ensemble of that many.
 
     Raises:
-        ValueError: It is not.
+        ValueError: If it is not.
     """
     members = getattr(teacher, "teachers", None)
     if not isinstance(members, (list, tuple)) or len(members) != num_teachers:

@@ -10,6 +10,7 @@ from keras_kd.layers.teacher_dropping import TeacherDropping
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.several_teachers import SeveralTeachers
 from keras_kd.losses.registry import Method
+from keras_kd.ops.selection import weighted
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -32,8 +33,9 @@ class TeacherDroppingDistillation(SeveralTeachers):
         name: The name in the logs. Defaults to "teacher_dropping_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the teacher is no ensemble of that
-            many, or the outputs do not fit.
+        ValueError: If `num_teachers` is not an integer of at least 2, `temperature` is
+            not positive, `drop_rate` is not from 0 to 1, the teacher is not an ensemble
+            of that many, or the outputs do not hold logits of the same classes.
 
     Example:
     >>> loss = TeacherDroppingDistillation(2, temperature=1.0)
@@ -85,10 +87,7 @@ class TeacherDroppingDistillation(SeveralTeachers):
             drop_rate=step.value(self, "drop_rate"),
             training=bool(step.training),
         )
-        return ops.sum(kept * values, axis=0) / ops.sum(kept, axis=0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.seed}
+        return ops.sum(weighted(kept, values), axis=0) / ops.sum(kept, axis=0)
 
 
 METHODS = (

@@ -29,7 +29,8 @@ class TransformedTeacherMatching(ClassComparison):
         name: The name in the logs. Defaults to "transformed_teacher_matching".
 
     Raises:
-        ValueError: An argument is none of these, or the outputs do not fit.
+        ValueError: If `gamma` is not positive, or the outputs do not hold logits of the
+            same classes.
 
     Example:
     >>> loss = TransformedTeacherMatching(gamma=1.0)
@@ -62,9 +63,6 @@ class TransformedTeacherMatching(ClassComparison):
             gamma=step.value(self, "gamma"),
             weighted=self.weighted,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "weighted": self.weighted}
 
 
 METHODS = (

@@ -6,7 +6,7 @@ from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.logits.checks import check_same_classes
 from keras_kd.losses.logits.class_comparison import check_logits, class_labels
-from keras_kd.taps import Output
+from keras_kd.signals.output import Output
 
 
 class PeerComparison(DistillationLoss):
@@ -17,9 +17,8 @@ class PeerComparison(DistillationLoss):
     """
 
     def __init__(self, *, name: str | None = None) -> None:
+        super().__init__(name=name)
         self._output = Output()
-        if name is not None:
-            self.name = name
 
     def teacher_signals(self) -> Any:
         return None
@@ -37,10 +36,10 @@ class PeerComparison(DistillationLoss):
                 f"{student_outputs!r}. Make the student a `keras_kd.students.PeerGroup`"
                 " or a `BranchedStudent`."
             )
-        for answer in student_outputs[1:]:
+        for logits in student_outputs[1:]:
             check_same_classes(
                 student_outputs[0],
-                answer,
+                logits,
                 minimum=2,
                 loss_name=name,
                 remedy="Give one logit per class.",
@@ -48,10 +47,10 @@ class PeerComparison(DistillationLoss):
 
     def check(self, teacher: Any, student: Any) -> None:
         del teacher
-        for answer in student:
-            check_logits(answer, side="student", loss_name=type(self).__name__)
+        for logits in student:
+            check_logits(logits, side="student", loss_name=type(self).__name__)
 
-    def labels(self, step: StepContext, answers: Any) -> Any:
+    def labels(self, step: StepContext, logits: Any) -> Any:
         """Return the labels, which all students share."""
         y = step.y[0] if isinstance(step.y, (list, tuple)) else step.y
-        return class_labels(y, answers[0], key=None, loss_name=type(self).__name__)
+        return class_labels(y, logits[0], key=None, loss_name=type(self).__name__)

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.peers.base import PeerComparison
 from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence
@@ -18,14 +19,14 @@ _COMBINES = ("mean", "best", "lowest_margin")
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class CollaborativeDistillation(PeerComparison):
-    """Online distillation from the students' joint answer: KDCL; reads the labels.
+    """Online distillation from the students' joint logits: KDCL; reads the labels.
 
     Σ_k T² KL(softmax(z / T) ‖ p_k) over the students, where the joint logits z carry
     no gradient: the students' mean ("mean"); for each example those of the student
     with the lowest cross-entropy ("best", KDCL-Naive); or, class by class, the lowest
     distance to the label's logit, min_k (z_k − z_k[label]) ("lowest_margin",
-    KDCL-MinLogit). One value per example or token; 0 where the label names no class,
-    except for "mean", which reads no labels.
+    KDCL-MinLogit). One value per example or token; one whose label names no class is
+    left out, except for "mean", which reads no labels.
 
     Args:
         combine: One of these. Defaults to "best".
@@ -33,8 +34,9 @@ class CollaborativeDistillation(PeerComparison):
         name: The name in the logs. Defaults to "collaborative_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs are not the logits of
-            several students, or there are no labels ("mean" needs none).
+        ValueError: If `combine` is not one of these, `temperature` is not positive, the
+            outputs are not the logits of several students, or there are no labels that
+            fit ("mean" needs none).
 
     Example:
     >>> loss = CollaborativeDistillation("mean", temperature=1.0)
@@ -81,10 +83,7 @@ class CollaborativeDistillation(PeerComparison):
         value = ops.sum(kl_divergence(targets, together, temperature=temperature), 0)
         if labels is None:
             return value
-        return ops.where(names_class(labels, joint.shape[-1]), value, 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "combine": self.combine}
+        return only_valid(step, names_class(labels, joint.shape[-1]), value)
 
 
 METHODS = (

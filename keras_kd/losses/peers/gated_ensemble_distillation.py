@@ -9,13 +9,14 @@ from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.layers.gate import Gate
 from keras_kd.losses.base import address_config
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import included_rows, kept_signals, only_valid
 from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.peers.base import PeerComparison
 from keras_kd.losses.registry import Method
 from keras_kd.ops.divergences import kl_divergence
 from keras_kd.ops.ensembles import label_crossentropy, mean_of_logits
 from keras_kd.ops.target_classes import names_class
-from keras_kd.taps import Tap
+from keras_kd.signals.tap import as_signal
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -23,11 +24,11 @@ class GatedEnsembleDistillation(PeerComparison):
     """Branches and their gated ensemble teach each other: ONE; reads the labels.
 
     With the gate's weights g of the shared features and the branches' logits z_k, the
-    ensemble answers z = Σ_k g_k z_k; the loss is CE(label, z) + Σ_k T² KL(softmax(z /
-    T) ‖ softmax(z_k / T)), where the target carries no gradient. One value per
-    example; 0 where the label names no class. A class that a branch leaves out, by a
-    logit of -inf, is left out of the ensemble. The gate trains with the branches and is
-    no part of them.
+    ensemble's logits are z = Σ_k g_k z_k; the loss is CE(label, z) + Σ_k T²
+    KL(softmax(z / T) ‖ softmax(z_k / T)), where the target carries no gradient. One
+    value per example; one whose label names no class is left out. A class that a
+    branch leaves out, by a logit of -inf, is left out of the ensemble. The gate trains
+    with the branches and is no part of them.
 
     Args:
         student_layer_name: The shared features that the gate reads: "trunk" of a
@@ -36,8 +37,8 @@ class GatedEnsembleDistillation(PeerComparison):
         name: The name in the logs. Defaults to "gated_ensemble_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the outputs are not the logits of
-            several branches, or there are no labels.
+        ValueError: If `temperature` is not positive, the outputs are not the logits of
+            several branches, or there are no labels that fit.
 
     Example:
     >>> GatedEnsembleDistillation().student_signals()["features"].layer
@@ -59,8 +60,7 @@ class GatedEnsembleDistillation(PeerComparison):
         super().__init__(name=name)
         self.student_layer_name = student_layer_name
         self.temperature = temperature
-        is_tap = isinstance(student_layer_name, Tap)
-        self._tap = student_layer_name if is_tap else Tap(student_layer_name)
+        self._tap = as_signal(student_layer_name)
         self._gate: Any = None
 
     @property
@@ -92,12 +92,13 @@ class GatedEnsembleDistillation(PeerComparison):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
         temperature = step.value(self, "temperature")
-        answers = student["outputs"]
+        answers = kept_signals(step, "student", student["outputs"], "outputs")
         labels = self.labels(step, answers)
-        together = ops.stack([ops.cast(answer, "float32") for answer in answers])
+        together = ops.stack(list(answers))
         gates = self._gate(
-            ops.cast(student["features"], "float32"),
+            kept_signals(step, "student", student["features"], "features"),
             training=step.training,
+            included=included_rows(step, ops.shape(answers[0])[0]),
             mask=step.mask_of("student", student["features"], "features"),
         )
         ensemble = mean_of_logits(together, ops.transpose(gates))
@@ -106,7 +107,7 @@ class GatedEnsembleDistillation(PeerComparison):
         )
         taught = ops.sum(kl_divergence(targets, together, temperature=temperature), 0)
         value = taught + label_crossentropy(ensemble, labels)
-        return ops.where(names_class(labels, ensemble.shape[-1]), value, 0.0)
+        return only_valid(step, names_class(labels, ensemble.shape[-1]), value)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""Students that train together learn each other's answers."""
+"""Students that train together learn each other's logits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from keras_kd.ops.divergences import kl_divergence
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class MutualDistillation(PeerComparison):
-    """Deep mutual learning: each student learns the others' present answers.
+    """Deep mutual learning: each student learns the others' present logits.
 
     Σ_k 1 / (K − 1) Σ_{l ≠ k} T² KL(p_l ‖ p_k) over the K students, where p_l carries
     no gradient. One value per example or token. With `teachers`, only those are
@@ -23,13 +23,13 @@ class MutualDistillation(PeerComparison):
 
     Args:
         temperature: Positive number T, or a `LearningRateSchedule`. Defaults to 1.0.
-        teachers: The places of those that are learned from and learn from nobody, a
+        teachers: The indices of those that are learned from and learn from nobody, a
             list of integers. Defaults to None: all learn from all.
         name: The name in the logs. Defaults to "mutual_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or the outputs are not the logits of
-            several students.
+        ValueError: If `temperature` is not positive, `teachers` is not a list of some
+            of the students, or the outputs are not the logits of several students.
 
     Example:
     >>> loss = MutualDistillation()
@@ -57,7 +57,7 @@ class MutualDistillation(PeerComparison):
             is_list and all(isinstance(t, int) and t >= 0 for t in teachers)
         ):
             raise ValueError(
-                "`teachers` must be None or a list of places, integers from 0. "
+                "`teachers` must be None or a list of indices from 0. "
                 f"Received: teachers={teachers!r}"
             )
         self.teachers = None if teachers is None else list(teachers)
@@ -88,9 +88,6 @@ class MutualDistillation(PeerComparison):
                     fixed[other], student[learner], temperature=temperature
                 ) / len(others)
         return total
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "teachers": self.teachers}
 
 
 METHODS = (

@@ -25,7 +25,7 @@ class MarginDistillation(OutputComparison):
         name: The name in the logs. Defaults to "margin_distillation".
 
     Raises:
-        ValueError: The outputs are no scores of the same documents.
+        ValueError: If the outputs are not scores of the same documents.
 
     Example:
     >>> teacher, student = np.array([[9.0, 2.0]]), np.array([[1.0, 0.0]])

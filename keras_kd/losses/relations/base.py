@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.base import FeatureComparison
+from keras_kd.losses.left_out import kept_signals
 
 
 class RelationComparison(FeatureComparison):
@@ -14,8 +15,9 @@ class RelationComparison(FeatureComparison):
 
     Features of any shape are flattened to one vector per example; the two sides may
     differ in all but the batch. An example without weight, or masked, takes part in no
-    relation; other weights only weigh the example's own row. A batch of one gives 0.
-    Under several replicas the relations are those within each replica's share.
+    relation, and a masked position of a sequence is 0; other weights only weigh the
+    example's own row. A batch of one gives 0. Under several replicas the relations are
+    those within each replica's share.
     """
 
     def build(self, teacher: Any, student: Any) -> None:
@@ -30,7 +32,11 @@ class RelationComparison(FeatureComparison):
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         included = step.included(ops.shape(student)[0])
-        return self.relation(_flat(teacher), _flat(student), included, step)
+        teacher, student = (
+            _flat(kept_signals(step, side, signal))
+            for side, signal in (("teacher", teacher), ("student", student))
+        )
+        return self.relation(teacher, student, included, step)
 
     def relation(
         self, teacher: Any, student: Any, included: Any, step: StepContext

@@ -9,10 +9,12 @@ from keras import ops
 from keras_kd.layers.embedding_memory import EmbeddingMemory
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.base import FeatureComparison
+from keras_kd.losses.left_out import included_rows, kept_signals
 from keras_kd.losses.registry import Method
 from keras_kd.losses.sample_ids import check_sample_ids
 from keras_kd.losses.sample_ids import sample_ids as sample_ids_of
 from keras_kd.ops.contrast import contrastive_loss
+from keras_kd.ops.selection import unit_vectors
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -42,8 +44,9 @@ class ContrastiveDistillation(FeatureComparison):
         name: The name in the logs. Defaults to "contrastive_distillation".
 
     Raises:
-        ValueError: An argument is none of these, or a number is out of range in the
-            first batch.
+        ValueError: If `num_examples`, `size` or `negatives` is not a positive integer,
+            `temperature` is not positive, `momentum` is not in its range, or the first
+            batch holds an id of another range.
 
     Example:
     >>> loss = ContrastiveDistillation("embedding", "embedding", num_examples=1000)
@@ -125,9 +128,14 @@ class ContrastiveDistillation(FeatureComparison):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         ids = sample_ids_of(step, self.sample_ids)
         *maps, memory = self._layers
+        batch = ops.shape(student)[0]
+        signals = (
+            kept_signals(step, "teacher", teacher),
+            kept_signals(step, "student", student),
+        )
         vectors = [
-            _unit(layer(ops.reshape(features, (ops.shape(features)[0], -1))))
-            for layer, features in zip(maps, (teacher, student), strict=True)
+            unit_vectors(layer(ops.reshape(features, (batch, -1))))
+            for layer, features in zip(maps, signals, strict=True)
         ]
         positives, negatives = memory.lookup(
             ids, self.negatives, training=step.training
@@ -142,11 +150,12 @@ class ContrastiveDistillation(FeatureComparison):
                 temperature=self.temperature,
                 normalizer=ops.convert_to_tensor(memory.normalizers[side]),
                 num_examples=self.num_examples,
+                included=included_rows(step, batch),
             )
             total += value
             normalizers.append(normalizer)
         if step.training:
-            kept = step.included(ops.shape(student)[0])
+            kept = step.included(batch)
             memory.update(ids, vectors, normalizers, kept, momentum=self.momentum)
         return total
 
@@ -159,18 +168,6 @@ class ContrastiveDistillation(FeatureComparison):
                 f"Received: {low} to {high} in the first batch. Check "
                 "`num_examples`."
             )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_examples": self.num_examples,
-            "sample_ids": self.sample_ids,
-            "size": self.size,
-            "negatives": self.negatives,
-            "temperature": self.temperature,
-            "momentum": self.momentum,
-            "seed": self.seed,
-        }
 
 
 METHODS = (

@@ -28,7 +28,7 @@ class CorrelationCongruence(RelationComparison):
         name: The name in the logs. Defaults to "correlation_congruence".
 
     Raises:
-        ValueError: `gamma` or `order` is none of these.
+        ValueError: If `gamma` is not positive, or `order` is not a positive integer.
 
     Example:
     >>> loss = CorrelationCongruence("embedding", "embedding")
@@ -68,9 +68,6 @@ class CorrelationCongruence(RelationComparison):
         return correlation_congruence(
             teacher, student, included=included, gamma=self.gamma, order=self.order
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "gamma": self.gamma, "order": self.order}
 
 
 METHODS = (

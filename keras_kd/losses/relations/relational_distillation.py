@@ -29,7 +29,7 @@ class RelationalDistillation(RelationComparison):
         name: The name in the logs. Defaults to "relational_distillation".
 
     Raises:
-        ValueError: A weight is negative.
+        ValueError: If a weight is negative.
 
     Example:
     >>> loss = RelationalDistillation("embedding", "embedding")

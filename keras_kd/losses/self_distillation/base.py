@@ -5,7 +5,7 @@ from typing import Any
 from keras_kd.hyperparameters import Hyperparameter, Scalar
 from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.logits.class_comparison import check_logits, check_one_output
-from keras_kd.taps import Output
+from keras_kd.signals.output import Output
 
 
 class OwnOutput(DistillationLoss):
@@ -17,7 +17,7 @@ class OwnOutput(DistillationLoss):
         name: The name in the logs, or None for the default.
 
     Raises:
-        ValueError: An argument is none of these.
+        ValueError: If `temperature` is not positive.
     """
 
     temperature = Hyperparameter(above=0)
@@ -25,11 +25,10 @@ class OwnOutput(DistillationLoss):
     def __init__(
         self, temperature: Scalar, *, output: Any = None, name: str | None = None
     ) -> None:
+        super().__init__(name=name)
         self.temperature = temperature
         self.output = output
         self._output = Output(output)
-        if name is not None:
-            self.name = name
 
     def teacher_signals(self) -> Any:
         return None
@@ -41,7 +40,7 @@ class OwnOutput(DistillationLoss):
         """Raise where the student's output does not hold the logits of classes.
 
         Raises:
-            ValueError: It does not.
+            ValueError: If it does not.
         """
         del teacher_outputs
         name = type(self).__name__
@@ -56,6 +55,3 @@ class OwnOutput(DistillationLoss):
     def check(self, teacher: Any, student: Any) -> None:
         del teacher
         check_logits(student, side="student", loss_name=type(self).__name__)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "output": self.output}

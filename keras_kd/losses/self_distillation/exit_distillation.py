@@ -11,6 +11,7 @@ from keras_kd.layers.classifier_exit import ClassifierExit
 from keras_kd.losses.base import address_config
 from keras_kd.losses.context import StepContext
 from keras_kd.losses.features.shapes import channels_last, width_of
+from keras_kd.losses.left_out import included_rows, kept_signals, only_valid
 from keras_kd.losses.logits.checks import check_finite
 from keras_kd.losses.logits.class_comparison import class_labels
 from keras_kd.losses.registry import Method
@@ -19,7 +20,7 @@ from keras_kd.ops.divergences import kl_divergence, squared
 from keras_kd.ops.ensembles import label_crossentropy
 from keras_kd.ops.positions import mean_over_positions
 from keras_kd.ops.target_classes import names_class
-from keras_kd.taps import Tap
+from keras_kd.signals.tap import as_signal
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -31,8 +32,8 @@ class ExitDistillation(OwnOutput):
     f and the logits e; F is the student's deepest feature, averaged over its positions,
     and s are its logits, both constants for the gradient. The KL divergence has no
     factor T². The exits train with the student and are no part of it: what is left is
-    a plain student with better stages. One value per example; 0 where the label names
-    no class.
+    a plain student with better stages. One value per example; one whose label names no
+    class is left out.
 
     Args:
         student_layer_names: The student's stages, from shallow to deep: a list of at
@@ -49,8 +50,9 @@ class ExitDistillation(OwnOutput):
         name: The name in the logs. Defaults to "exit_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the output or a stage does not fit, or
-            there are no labels.
+        ValueError: If `student_layer_names` is not a list of at least two, a number is
+            out of its range, the output or a stage has another shape, or there are no
+            labels that fit.
 
     Example:
     >>> loss = ExitDistillation(["stage_1", "stage_2"])
@@ -90,10 +92,7 @@ class ExitDistillation(OwnOutput):
         self.student_layer_names = list(student_layer_names)
         self.alpha = alpha
         self.feature_weight = feature_weight
-        self._stages = [
-            layer if isinstance(layer, Tap) else Tap(layer)
-            for layer in student_layer_names
-        ]
+        self._stages = [as_signal(layer) for layer in student_layer_names]
         self._exits: list[Any] = []
 
     @property
@@ -107,7 +106,8 @@ class ExitDistillation(OwnOutput):
         """Raise where the output holds no logits of examples, or a stage no channels.
 
         Raises:
-            ValueError: It does not.
+            ValueError: If the output is not `(batch, classes)`, or a stage has no known
+                number of channels.
         """
         output = student_outputs["output"]
         super().validate_outputs(teacher_outputs, output)
@@ -129,13 +129,13 @@ class ExitDistillation(OwnOutput):
         if self._exits:
             return
         *shallow, deepest = student["stages"]
-        for place, stage in enumerate(shallow):
+        for index, stage in enumerate(shallow):
             layer = ClassifierExit(
                 student["output"].shape[-1],
-                reductions=len(shallow) - place,
+                reductions=len(shallow) - index,
                 width=width_of(deepest),
                 dtype="float32",
-                name=f"{self.name}_exit_{place}",
+                name=f"{self.name}_exit_{index}",
             )
             layer.build(tuple(channels_last(stage).shape))
             self._exits.append(layer)
@@ -147,7 +147,10 @@ class ExitDistillation(OwnOutput):
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
-        own = ops.stop_gradient(ops.cast(student["output"], "float32"))
+        own = ops.stop_gradient(
+            kept_signals(step, "student", student["output"], "output")
+        )
+        rows = included_rows(step, ops.shape(own)[0])
         labels = class_labels(
             step.y, own, key=self.output, loss_name=type(self).__name__
         )
@@ -155,14 +158,19 @@ class ExitDistillation(OwnOutput):
         alpha = step.value(self, "alpha")
         feature_weight = step.value(self, "feature_weight")
         *shallow, deepest = (
-            channels_last(ops.cast(stage, "float32")) for stage in student["stages"]
+            channels_last(stage)
+            for stage in kept_signals(step, "student", student["stages"], "stages")
         )
         *masks, last = step.mask_of("student", student["stages"], "stages")
         target = ops.stop_gradient(mean_over_positions(deepest, last))
         total = 0.0
         for layer, stage, mask in zip(self._exits, shallow, masks, strict=True):
             feature, logits = layer(
-                stage, training=step.training, return_feature=True, mask=mask
+                stage,
+                training=step.training,
+                return_feature=True,
+                mask=mask,
+                included=rows,
             )
             divergence = kl_divergence(own, logits, temperature=temperature)
             distance = ops.sum(ops.square(feature - target), axis=-1)
@@ -171,7 +179,7 @@ class ExitDistillation(OwnOutput):
                 + alpha * divergence / squared(temperature)
                 + feature_weight * distance
             )
-        return ops.where(names_class(labels, own.shape[-1]), total, 0.0)
+        return only_valid(step, names_class(labels, own.shape[-1]), total)
 
     def get_config(self) -> dict[str, Any]:
         pairs = zip(self.student_layer_names, self._stages, strict=True)

@@ -42,7 +42,8 @@ class LastBatchDistillation(OwnOutput):
         name: The name in the logs. Defaults to "last_batch_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the output does not fit, x has no such
+        ValueError: If `batch_size` is not a positive integer, `temperature` is not
+            positive, the output does not hold logits of a known size, x has no such
             key, or the first batch is larger than `batch_size`.
 
     Example:
@@ -122,13 +123,6 @@ class LastBatchDistillation(OwnOutput):
                 "`batch_size` must be that of the largest batch. Received: "
                 f"batch_size={self.batch_size}, a batch of {count} examples."
             )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "batch_size": self.batch_size,
-            "sample_ids": self.sample_ids,
-        }
 
 
 METHODS = (

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.self_distillation.base import OwnOutput
 from keras_kd.ops.pairs import pair_indices, pair_kl_divergence
 
@@ -53,11 +54,13 @@ class PairComparison(OwnOutput):
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
         del teacher
         included = step.included(ops.shape(student)[0])
-        index, has_pair = pair_indices(self.keys(student, step), included)
-        return pair_kl_divergence(
+        keys = self.keys(student, step)
+        index, has_pair = pair_indices(keys, included)
+        value = pair_kl_divergence(
             student,
             index,
             has_pair,
             temperature=step.value(self, "temperature"),
             stop_gradient=self.stop_gradient,
         )
+        return only_valid(step, keys >= 0, value)

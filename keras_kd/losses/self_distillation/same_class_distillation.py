@@ -33,8 +33,8 @@ class SameClassDistillation(PairComparison):
         name: The name in the logs. Defaults to "same_class_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the output does not fit, or there are
-            no labels.
+        ValueError: If `temperature` is not positive, the output is not `(batch,
+            classes)`, or there are no labels that fit.
 
     Example:
     >>> loss = SameClassDistillation(temperature=1.0)

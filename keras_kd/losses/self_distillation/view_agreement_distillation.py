@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_kd.hyperparameters import Scalar
 from keras_kd.losses.context import StepContext
@@ -19,8 +20,9 @@ class ViewAgreementDistillation(PairComparison):
 
     T² KL(softmax(s_j / T) ‖ softmax(s_i / T)), one value per example or token, where j
     is the next view of the same example in the batch, with the same sample id; 0
-    without one, and so for a batch of one. `keras_kd.data.Views` makes such batches,
-    with augmented views, or with copies that only dropout tells apart. An example
+    without one, and so for a batch of one, and in an evaluation on data without ids.
+    `keras_kd.data.Views` makes such batches, with augmented views, or with copies that
+    only dropout tells apart. An example
     with an id below 0 has no pair.
 
     Args:
@@ -35,8 +37,8 @@ class ViewAgreementDistillation(PairComparison):
         name: The name in the logs. Defaults to "view_agreement_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the output does not fit, or x has no
-            such key.
+        ValueError: If `temperature` is not positive, the output does not hold logits,
+            or x has no such key.
 
     Example:
     >>> loss = ViewAgreementDistillation()
@@ -68,18 +70,19 @@ class ViewAgreementDistillation(PairComparison):
         self.sample_ids = sample_ids
         self.stop_gradient = bool(stop_gradient)
 
+    def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
+        known = step.sample_ids is not None
+        known = known or (isinstance(step.x, dict) and self.sample_ids in step.x)
+        if not known and not step.training:
+            # Arrays to validate on hold one view of each example.
+            return ops.zeros(ops.shape(student)[:-1])
+        return super().call(teacher, student, step)
+
     def keys(self, student: Any, step: StepContext) -> Any:
         return sample_ids_of(step, self.sample_ids)
 
     def groups(self, step: StepContext) -> np.ndarray | None:
         return check_sample_ids(step, self.sample_ids)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "sample_ids": self.sample_ids,
-            "stop_gradient": self.stop_gradient,
-        }
 
 
 METHODS = (

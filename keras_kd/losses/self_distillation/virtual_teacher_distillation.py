@@ -7,10 +7,11 @@ from keras import ops
 
 from keras_kd.hyperparameters import Scalar
 from keras_kd.losses.context import StepContext
+from keras_kd.losses.left_out import only_valid
 from keras_kd.losses.logits.class_comparison import class_labels
 from keras_kd.losses.registry import Method
 from keras_kd.losses.self_distillation.base import OwnOutput
-from keras_kd.ops.target_classes import virtual_teacher_kl_divergence
+from keras_kd.ops.target_classes import names_class, virtual_teacher_kl_divergence
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -25,7 +26,8 @@ class VirtualTeacherDistillation(OwnOutput):
     Plain label smoothing needs no distillation: `keras.losses.CategoricalCrossentropy`
     has it as `label_smoothing=`.
 
-    Labels are class indices, or one-hot; of soft labels the largest counts.
+    Labels are class indices, or one-hot; of soft labels the largest counts. What has a
+    label that names no class is left out.
 
     Args:
         correct_probability: The probability a of the label, from 0 to 1. Defaults to
@@ -37,8 +39,8 @@ class VirtualTeacherDistillation(OwnOutput):
         name: The name in the logs. Defaults to "virtual_teacher_distillation".
 
     Raises:
-        ValueError: An argument is none of these, the output does not fit, or there are
-            no labels.
+        ValueError: If `correct_probability` is not from 0 to 1, `temperature` is not
+            positive, the output does not hold logits, or there are no labels that fit.
 
     Example:
     >>> loss = VirtualTeacherDistillation(temperature=1.0)
@@ -75,18 +77,13 @@ class VirtualTeacherDistillation(OwnOutput):
         labels = class_labels(
             step.y, student, key=self.output, loss_name=type(self).__name__
         )
-        return virtual_teacher_kl_divergence(
+        value = virtual_teacher_kl_divergence(
             student,
             labels,
             correct_probability=self.correct_probability,
             temperature=step.value(self, "temperature"),
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "correct_probability": self.correct_probability,
-        }
+        return only_valid(step, names_class(labels, student.shape[-1]), value)
 
 
 METHODS = (

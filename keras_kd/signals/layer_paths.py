@@ -1,5 +1,6 @@
 """Finding a layer inside a model by object or by path."""
 
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
@@ -12,20 +13,30 @@ from keras_kd import _backend
 def walk(model: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
     """Yield `(path, layer)` for every layer below `model`, parents first.
 
-    A layer that is reached by two ways is listed once, by the shorter path.
+    A layer that is reached by two ways is listed once, by the shorter path. A name
+    that Keras made up, with a number that differs from one instance of the model to
+    the next, gives way to the attribute that holds the layer.
     """
     seen = {id(model)}
     level = [("", model)]
     while level:
         below = []
         for path, parent in level:
-            for child, _ in _backend.children(parent):
+            for child, names in _backend.children(parent):
                 if id(child) not in seen:
                     seen.add(id(child))
-                    child_path = f"{path}/{child.name}" if path else child.name
+                    name = _stable_name(child, names)
+                    child_path = f"{path}/{name}" if path else name
                     yield child_path, child
                     below.append((child_path, child))
         level = below
+
+
+def _stable_name(layer: keras.layers.Layer, names: set[str]) -> str:
+    others = names - {layer.name}
+    if not others or not _backend.is_auto_named(layer):
+        return layer.name
+    return min(others, key=lambda name: (len(name), name))
 
 
 def path_of(model: keras.layers.Layer, layer: keras.layers.Layer) -> str | None:
@@ -57,8 +68,9 @@ def find_layer(
         model: The model or layer to search.
         address: A layer object, or a path of names from the model downward, such as
             "backbone/block_3/relu". A segment is the name of a layer, the attribute
-            that holds it, or its place in a list attribute ("blocks[3]"). A single
-            name that the model itself does not have is looked up below it.
+            or property that holds it, or its place in a list or dict ("blocks[3]",
+            "blocks[-1]", "towers[image]"). A single name that the model itself does
+            not have is looked up below it.
         side: "teacher" or "student", for the message of an error.
 
     Returns:
@@ -85,6 +97,7 @@ def find_layer(
     layer = model
     for segment in address.split("/"):
         matches = [c for c, names in _backend.children(layer) if segment in names]
+        matches = matches or _by_attribute(layer, segment)
         if not matches and layer is model and "/" not in address:
             return _find_below(model, address, side=side)
         if not matches:
@@ -93,10 +106,35 @@ def find_layer(
     return layer
 
 
+def _by_attribute(layer: keras.layers.Layer, segment: str) -> list[keras.layers.Layer]:
+    """List the part of a layer that an attribute or property of it returns, if any."""
+    match = re.fullmatch(r"([A-Za-z]\w*)(?:\[([^\]]+)\])?", segment)
+    if match is None:
+        return []
+    name, key = match.groups()
+    try:
+        found = getattr(layer, name, None)
+    except Exception:  # a property that has nothing to return may raise anything
+        return []
+    if isinstance(found, (list, tuple)) and re.fullmatch(r"-?\d+", key or ""):
+        place = int(key)
+        found = found[place] if -len(found) <= place < len(found) else None
+    elif isinstance(found, dict) and key is not None:
+        found = found.get(key)
+    elif key is not None:
+        return []
+    is_part = isinstance(found, keras.layers.Layer) and path_of(layer, found)
+    return [found] if is_part else []
+
+
 def _find_below(
     model: keras.layers.Layer, name: str, *, side: str
 ) -> keras.layers.Layer:
-    matches = [(path, layer) for path, layer in walk(model) if layer.name == name]
+    matches = [
+        (path, layer)
+        for path, layer in walk(model)
+        if name in (layer.name, path.rpartition("/")[2])
+    ]
     if not matches:
         raise _not_found(model, name, name, side=side)
     if len(matches) > 1:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import keras_kd
-from keras_kd.taps import recording
-from tests.taps.models import CASES, Counted, X
+from keras_kd.signals.recording import recording
+from tests.signals.models import CASES, Counted, X
 
 # With features alone, nothing trains the layers above the tap, and Keras says so.
 pytestmark = pytest.mark.filterwarnings("ignore:Gradients do not exist")
@@ -30,7 +30,7 @@ def test_records_what_the_layer_gave(make):
     x = getattr(case, "x", X)
     with recording(case.model, [tap], side="student", check_calls=True) as record:
         record.output = case.model(x)
-    np.testing.assert_allclose(array(record.fetch(tap)), case.value, atol=1e-5)
+    np.testing.assert_allclose(array(tap.value(record)), case.value, atol=1e-5)
 
 
 @MODELS
@@ -98,7 +98,7 @@ def test_input_and_each_call_of_a_shared_layer():
     ]
     with recording(case.model, taps, side="student") as record:
         case.model(case.x)
-    first, last, taken = (array(record.fetch(tap)) for tap in taps)
+    first, last, taken = (array(tap.value(record)) for tap in taps)
     np.testing.assert_allclose(first, case.first, atol=1e-5)
     np.testing.assert_allclose(last, case.value, atol=1e-5)
     np.testing.assert_allclose(taken, np.maximum(case.first, 0), atol=1e-5)
@@ -111,7 +111,7 @@ def test_a_shared_layer_without_an_index_gives_its_first_call_and_says_so():
     with recording(case.model, [tap], side="student", check_calls=True) as record:
         case.model(case.x)
     with pytest.warns(UserWarning, match="called 2 times.*call="):
-        value = record.fetch(tap)
+        value = tap.value(record)
     np.testing.assert_allclose(array(value), case.first, atol=1e-5)
 
 
@@ -126,4 +126,4 @@ def test_attention_probabilities_are_those_that_the_layer_uses():
         output = model(x)
     plain, wanted = attention(x, x, return_attention_scores=True)
     np.testing.assert_allclose(array(output), array(plain), atol=1e-5)
-    np.testing.assert_allclose(array(record.fetch(tap)), array(wanted), atol=1e-6)
+    np.testing.assert_allclose(array(tap.value(record)), array(wanted), atol=1e-6)
