@@ -171,7 +171,8 @@ def make_loss(setup: Setup) -> Any:
             }
     if name == "crd":
         arguments |= {"num_examples": ROWS, "negatives": 4, "size": 4, "seed": 0}
-    return losses.get(name, **{**arguments, **setup.arguments})
+    method = losses.methods()[name]
+    return method.make(**{**method.defaults, **arguments, **setup.arguments})
 
 
 def run(setup: Setup) -> Outcome:

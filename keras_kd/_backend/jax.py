@@ -25,6 +25,7 @@ from keras_kd._backend.common import (
     tracing_frames,
 )
 from keras_kd._backend.keras_internals import (
+    UnskippedHooks,
     batches_of,
     execution_of,
     update_metrics,
@@ -93,7 +94,7 @@ def _of_values(function: Any, variables: Sequence[keras.Variable]) -> Any:
     return of_values
 
 
-class DistillationTrainer(SharedTrainer):
+class DistillationTrainer(SharedTrainer, UnskippedHooks):
     """Feeds frozen variables to the compiled step beside the batch.
 
     The state of a JAX step is donated: its buffers are gone after the call, also when

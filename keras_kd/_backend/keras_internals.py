@@ -375,12 +375,6 @@ class BuildHooks(Trainer):
     def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         self.build_on_batch(super()._symbolic_build, iterator, data_batch)
 
-    def _maybe_symbolic_build(
-        self, iterator: Any = None, data_batch: Any = None
-    ) -> None:
-        # Keras 3.16 on JAX passes over the other where nothing is left to build.
-        self._symbolic_build(iterator, data_batch)
-
     def build_on_batch(self, build: Any, iterator: Any, data_batch: Any) -> None:
         """Build what has no variables yet by one batch.
 
@@ -390,6 +384,15 @@ class BuildHooks(Trainer):
             data_batch: The batch, or None.
         """
         raise NotImplementedError
+
+
+class UnskippedHooks(BuildHooks):
+    """Calls the hook on JAX also where Keras 3.16 finds nothing left to build."""
+
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        self._symbolic_build(iterator, data_batch)
 
 
 class TracingHooks(BuildHooks):

@@ -129,11 +129,11 @@ def test_the_student_learns_and_the_teacher_stands_still():
         keras.optimizers.Adam(0.02),
         keras.losses.SparseCategoricalCrossentropy(True),
     )
-    teacher.fit(x, y, epochs=30, verbose=0)
+    teacher.fit(x, y, epochs=15, verbose=0)
     before = values_of(teacher.variables)
     distiller = distiller_of(teacher, activation_weight=0.01)
     inner = values_of(distiller.student.teacher.variables)
-    distiller.fit(noise(2000), batch_size=50, epochs=12, verbose=0)
+    distiller.fit(noise(1000), batch_size=50, epochs=12, verbose=0)
     assert_same(values_of(teacher.variables), before)
     assert_same(values_of(distiller.student.teacher.variables), inner)
     assert teacher.trainable
@@ -207,7 +207,7 @@ def test_mixed_precision(policy):
     """Half precision must train as float32 does."""
     keras.config.set_dtype_policy(policy)
     try:
-        history = fit_steps(distiller_of(), noise(), steps=20)
+        history = fit_steps(distiller_of(), noise(), steps=10)
     finally:
         keras.config.set_dtype_policy("float32")
     assert np.isfinite(history["loss"]).all()
