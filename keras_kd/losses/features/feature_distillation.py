@@ -152,7 +152,8 @@ class FeatureDistillation(DistillationLoss):
             fits = False
         if not fits:
             raise ValueError(
-                "`projector` must map the student's feature to the teacher's shape. "
+                "`projector` must map the student's feature to the teacher's shape and "
+                "width. "
                 f"Received: a projector from {tuple(student.shape)} to "
                 f"{tuple(made.shape)}, for the teacher's {tuple(teacher.shape)}. Only "
                 "the sizes of images may differ."
