@@ -97,18 +97,6 @@ class StepContext:
             return given
         return keras.tree.map_structure(lambda _: given, signals)
 
-    def leave_out(self, left_out: Any) -> None:
-        """Leave examples or tokens out of the mean of the loss, as a mask does.
-
-        Args:
-            left_out: Boolean tensor of shape `(batch,)` or `(batch, length)`, for a
-                loss that reads one output of the teacher.
-        """
-        kept = ops.logical_not(left_out)
-        if self.teacher_mask is not None:
-            kept = ops.logical_and(ops.cast(self.teacher_mask, "bool"), kept)
-        self.teacher_mask = kept
-
     def value(self, owner: Any, name: str) -> Any:
         """Return the present value of a hyperparameter of `owner`.
 

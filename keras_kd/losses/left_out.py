@@ -76,25 +76,20 @@ def kept_signals(step: StepContext, side: str, signals: Any, key: Any = None) ->
     return keras.tree.pack_sequence_as(signals, made)
 
 
-def only_valid(step: StepContext, valid: Any, values: Any) -> Any:
-    """Leave the values that are not valid out of the mean of a loss.
+def only_valid(valid: Any, values: Any) -> tuple[Any, Any]:
+    """Return the values of a loss, and which of them are valid.
 
     The one policy for what a loss cannot judge, as an example whose label names no
     class: it is left out of the mean, and not counted as 0 in it.
 
     Args:
-        step: The step.
         valid: Boolean tensor of the shape of `values`, or of its first axes.
         values: The values of the loss, `(batch, ...)`.
 
     Returns:
-        What `call` returns: the values, 0 where they are not valid.
+        What `call` returns: the values, 0 where they are not valid, and which are.
     """
-    masks = [m for m in keras.tree.flatten(step.teacher_mask) if m is not None]
-    # With several signals the first mask serves the one value, as in the reduction.
-    step.teacher_mask = _of_rank(masks[0], len(values.shape)) if masks else None
-    step.leave_out(ops.logical_not(_of_rank(valid, len(values.shape))))
-    return kept_rows(valid, values)
+    return kept_rows(valid, values), _of_rank(valid, len(values.shape))
 
 
 def _of_rank(mask: Any, rank: int) -> Any:

@@ -90,9 +90,7 @@ def no_projector():
     )
 
 
-@table.case(
-    "(?s)`projector` must map .*from \\(None, 5\\) to \\(None, 7\\).*6\\)"
-)
+@table.case("(?s)`projector` must map .*from \\(None, 5\\) to \\(None, 7\\).*6\\)")
 def projector_of_another_width():
     def loss(width):
         projector = layers.Dense(width)

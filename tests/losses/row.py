@@ -9,6 +9,7 @@ import numpy as np
 
 import keras_kd
 from tests.losses import references as ref
+from tests.losses.calls import called
 
 Shape = tuple[int, ...]
 Shapes = Shape | list[Shape] | dict[str, Any]
@@ -108,7 +109,7 @@ class Row:
 
     def call(self, loss, teacher, student, y=None, **context):
         """Return the values of the loss, as one array."""
-        values = loss.call(teacher, student, self.step(student, y, **context))
+        values = called(loss, teacher, student, self.step(student, y, **context))
         return values[0] if isinstance(values, list) and len(values) == 1 else values
 
     def build(self):

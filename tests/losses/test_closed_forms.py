@@ -7,6 +7,7 @@ from keras import ops
 import keras_kd
 from keras_kd import Divergence, LogitsDistillation
 from tests.gradients import value_and_gradient
+from tests.losses.calls import called
 from tests.losses.references import log_softmax, softmax
 
 
@@ -85,7 +86,7 @@ def gradient_of(loss, teacher, student, y=None):
     step = keras_kd.StepContext(y=y)
 
     def total(x):
-        return ops.sum(loss.call(fixed, x, step))
+        return ops.sum(called(loss, fixed, x, step))
 
     return value_and_gradient(total, student.astype("float32"))[1]
 

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from tests.gradients import value_and_gradient
+from tests.losses.calls import called
 from tests.losses.every import CASES, step_of
 
 
@@ -45,7 +46,7 @@ def slopes(loss, teacher, student, dtype):
             ]
             given = keras.tree.pack_sequence_as(student, given)
             # As in the check of the first batch, where no loss is switched off.
-            values = loss.call(fixed, given, step_of(training=False))
+            values = called(loss, fixed, given, step_of(training=False))
             parts = keras.tree.flatten(values)
             total = sum(ops.sum(ops.cast(part, "float32")) for part in parts)
             # A signal that is only a target has a gradient of 0.

@@ -10,6 +10,7 @@ from keras_kd import losses
 from keras_kd.engine.reduction import reduce_loss
 from keras_kd.layers import ClassifierExit
 from tests.gradients import value_and_gradient
+from tests.losses.calls import called
 from tests.training.helpers import CLASSES, crossentropy, soft_targets
 
 BATCH, SHALLOW, DEEP = 6, 5, 4
@@ -80,7 +81,7 @@ def test_value_equals_the_formula():
         loss = made(**arguments)
         numbers = arguments.get("alpha", 0.3), arguments.get("feature_weight", 0.03)
         np.testing.assert_allclose(
-            array(loss.call(None, given(), step_of())),
+            array(called(loss, None, given(), step_of())),
             by_hand(loss, SIGNALS, *numbers),
             rtol=2e-5,
         )
@@ -94,7 +95,7 @@ def test_gradient_of_a_stage_equals_finite_differences(place):
     def scalar(x):
         signals = given()
         signals["stages"][place] = x
-        return ops.sum(loss.call(None, signals, step_of()) * tensor(scale))
+        return ops.sum(called(loss, None, signals, step_of()) * tensor(scale))
 
     stage = SIGNALS["stages"][place]
     _, gradient = value_and_gradient(scalar, stage.astype("float32"))
@@ -123,7 +124,7 @@ def test_the_deepest_is_not_pulled_to_the_shallow(part):
             moved = {**signals, "output": x}
         else:
             moved = {**signals, "stages": [*signals["stages"][:-1], x]}
-        return ops.sum(loss.call(None, moved, step_of())) + 2.0 * ops.sum(x)
+        return ops.sum(called(loss, None, moved, step_of())) + 2.0 * ops.sum(x)
 
     start = SIGNALS["output"] if part == "output" else SIGNALS["stages"][-1]
     _, gradient = value_and_gradient(scalar, start.astype("float32"))
@@ -154,7 +155,7 @@ def test_survives_large_float16_and_a_batch_of_one():
 
     def scalar(x):
         signals = {**big, "stages": [x, *big["stages"][1:]]}
-        return ops.sum(loss.call(None, signals, step_of(LABELS[:1])))
+        return ops.sum(called(loss, None, signals, step_of(LABELS[:1])))
 
     start = (1e4 * np.sign(SIGNALS["stages"][0][:1])).astype("float16")
     value, gradient = value_and_gradient(scalar, start)
@@ -167,7 +168,7 @@ def test_an_example_without_a_class_is_ignored(label):
     """Half-labelled data must not send a wrong label, or count by a part of the sum."""
     loss, y = made(), LABELS.copy()
     y[1::2] = label
-    values = array(loss.call(None, given(), step_of(y)))
+    values = array(called(loss, None, given(), step_of(y)))
     np.testing.assert_allclose(values[::2], by_hand(loss, SIGNALS)[::2], rtol=1e-4)
     assert (values[1::2] == 0.0).all()
 
@@ -273,7 +274,9 @@ WRONG = {
     "known number of channels.*Tap.'b'": lambda: losses.ExitDistillation(
         ["a", "b"]
     ).build(None, {"output": spec(3), "stages": [spec(4), spec(None)]}),
-    "ExitDistillation needs labels": lambda: made().call(None, given(), step_of(None)),
+    "ExitDistillation needs labels": lambda: called(
+        made(), None, given(), step_of(None)
+    ),
     "No layer 'nowhere' in the student": lambda: keras_kd.Distiller(
         None, network(), losses.ExitDistillation(["stage_0", "nowhere"])
     ),

@@ -10,6 +10,7 @@ from keras_kd import losses
 from keras_kd.students import BranchedStudent
 from keras_kd.teachers import Ensemble
 from tests.gradients import value_and_gradient
+from tests.losses.calls import called
 from tests.training.helpers import CLASSES, CROSSENTROPY, log_softmax, values_of
 
 BATCH = 6
@@ -185,14 +186,14 @@ def gated_signals(parts, features=None):
 
 
 LABELLED = {
-    "best": lambda z, step: losses.CollaborativeDistillation().call(None, z, step),
-    "lowest_margin": lambda z, step: losses.CollaborativeDistillation(
-        "lowest_margin"
-    ).call(None, z, step),
-    "confidence": lambda z, step: losses.ConfidenceWeightedDistillation(2).call(
-        z[:2], z[2], step
+    "best": lambda z, step: called(losses.CollaborativeDistillation(), None, z, step),
+    "lowest_margin": lambda z, step: called(
+        losses.CollaborativeDistillation("lowest_margin"), None, z, step
     ),
-    "gated": lambda z, step: gated().call(None, gated_signals(z), step),
+    "confidence": lambda z, step: called(
+        losses.ConfidenceWeightedDistillation(2), z[:2], z[2], step
+    ),
+    "gated": lambda z, step: called(gated(), None, gated_signals(z), step),
 }
 
 
@@ -225,7 +226,7 @@ def test_the_gate_of_branches_that_leave_a_class_out():
         one[:, 2] = -np.inf
 
     def total(parts):
-        return lambda x: ops.sum(loss.call(None, gated_signals(parts, x), step))
+        return lambda x: ops.sum(called(loss, None, gated_signals(parts, x), step))
 
     features = drawn(9, BATCH, 4)
     value, slope = value_and_gradient(total([tensor(one) for one in z]), features)

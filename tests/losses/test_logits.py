@@ -25,6 +25,7 @@ from keras_kd.schedules import LinearWarmup
 from tests.gradients import value_and_gradient
 from tests.losses import references as ref
 from tests.losses import references_logits
+from tests.losses.calls import called
 from tests.training.helpers import data, distil, fit_steps, outputs, pair
 
 LABELLED = [
@@ -49,8 +50,8 @@ def spec(*shape):
 
 def values_of(loss, teacher, student, y=None, **context):
     step = keras_kd.StepContext(y=y, **context)
-    return loss.call(
-        ops.convert_to_tensor(teacher), ops.convert_to_tensor(student), step
+    return called(
+        loss, ops.convert_to_tensor(teacher), ops.convert_to_tensor(student), step
     )
 
 
@@ -166,7 +167,7 @@ def test_a_class_left_out_on_both_sides_is_no_class(make):
     def scalar(x, teacher, y):
         # A weight for each value, so that no error of one hides behind another.
         return ops.sum(
-            make().call(ops.convert_to_tensor(teacher), x, keras_kd.StepContext(y=y))
+            called(make(), ops.convert_to_tensor(teacher), x, keras_kd.StepContext(y=y))
             * ops.convert_to_tensor([1.0, -2.0, 0.5, 3.0])
         )
 

@@ -14,6 +14,7 @@ from keras_kd.engine.reduction import reduce_loss
 from keras_kd.layers import LastOutputs
 from keras_kd.ops import pair_indices
 from tests.gradients import value_and_gradient
+from tests.losses.calls import called
 from tests.training.helpers import log_softmax
 
 KEYS = np.array([2, 0, 2, 1, 0, 2, -1, -1])
@@ -73,7 +74,7 @@ def step_of(keys=KEYS, **context):
 def call(loss, logits, step, dtype="float32"):
     if not ops.is_tensor(logits):
         logits = ops.convert_to_tensor(np.asarray(logits, dtype))
-    return loss.call(None, logits, step)
+    return called(loss, None, logits, step)
 
 
 def last_batch(logits_before, ids_before, **arguments):

@@ -15,6 +15,7 @@ from keras_kd.layers import frozen_copy
 from keras_kd.ops import kept_teachers
 from keras_kd.teachers import Ensemble
 from tests.gradients import value_and_gradient
+from tests.losses.calls import called
 from tests.training.helpers import (
     CLASSES,
     FEATURES,
@@ -107,7 +108,7 @@ def evaluation(rows=slice(None), **context):
 @EACH
 def test_value_equals_the_formula(make, teacher, by_hand):
     """Another mean or another order of classes is another method."""
-    values = make().call(given(teacher), tensor(STUDENT), evaluation())
+    values = called(make(), given(teacher), tensor(STUDENT), evaluation())
     np.testing.assert_allclose(
         array(values), by_hand(teacher, STUDENT), rtol=2e-5, atol=1e-6
     )
@@ -119,7 +120,7 @@ def test_gradient_equals_finite_differences(make, teacher, by_hand):
     scale, loss = drawn(5, BATCH), make()
 
     def scalar(x):
-        values = loss.call(given(teacher), x, evaluation())
+        values = called(loss, given(teacher), x, evaluation())
         return ops.sum(values * tensor(scale))
 
     _, gradient = value_and_gradient(scalar, STUDENT.astype("float32"))
@@ -162,7 +163,7 @@ def test_survives_large_float16_logits_and_a_batch_of_one(
     big = given(1e4 * np.sign(teacher), "float16", slice(2, 3))
 
     def scalar(x):
-        return ops.sum(make().call(big, x, step))
+        return ops.sum(called(make(), big, x, step))
 
     value, gradient = value_and_gradient(
         scalar, (1e4 * np.sign(STUDENT[2:3])).astype("float16")
@@ -189,7 +190,7 @@ def test_training_averages_over_the_kept(rate):
     student = drawn(1, 400, 5)
     each = np.array([soft_targets(one, student, 2.0) for one in teacher])
     got = array(
-        dropping(drop_rate=rate).call(given(teacher), tensor(student), step_of())
+        called(dropping(drop_rate=rate), given(teacher), tensor(student), step_of())
     )
     kept_others = []
     for k, value in zip(each.T, got, strict=True):
@@ -210,9 +211,11 @@ def test_draws_change_from_step_to_step_and_follow_the_seed():
     """Draws that stand still would drop the same teachers of a batch for ever."""
     teacher, student = given(drawn(0, TEACHERS, 50, 5)), tensor(drawn(1, 50, 5))
     one, other = dropping(), dropping()
-    first, second = (array(one.call(teacher, student, step_of())) for _ in range(2))
+    first, second = (array(called(one, teacher, student, step_of())) for _ in range(2))
     assert (first != second).any()
-    np.testing.assert_array_equal(array(other.call(teacher, student, step_of())), first)
+    np.testing.assert_array_equal(
+        array(called(other, teacher, student, step_of())), first
+    )
 
 
 def ensemble_of(count=TEACHERS):
@@ -327,13 +330,13 @@ def test_features_value_and_gradient():
     loss, ensemble = bound()
     teacher, student, y = feature_data()
     signals = [tensor(one) for one in teacher]
-    values = array(loss.call(signals, tensor(student), step_of(y)))
+    values = array(called(loss, signals, tensor(student), step_of(y)))
     wanted, weights, _ = features_by_hand(loss, ensemble, teacher, student, y)
     np.testing.assert_allclose(values, wanted, rtol=1e-4)
     np.testing.assert_allclose(weights.sum(0), 1.0)
 
     def scalar(x):
-        return ops.sum(loss.call(signals, x, step_of(y)))
+        return ops.sum(called(loss, signals, x, step_of(y)))
 
     _, gradient = value_and_gradient(scalar, student.astype("float32"))
     kernels = [layer.get_weights() for layer in loss.layers[:TEACHERS]]
@@ -378,7 +381,7 @@ def test_features_survive_float16():
     big = [tensor(1e4 * np.sign(t[:1]), "float16") for t in teacher]
 
     def scalar(x):
-        return ops.sum(loss.call(big, x, step_of(y[:1])))
+        return ops.sum(called(loss, big, x, step_of(y[:1])))
 
     value, gradient = value_and_gradient(
         scalar, (1e4 * np.sign(student[:1])).astype("float16")
@@ -522,8 +525,11 @@ WRONG = {
     ),
     "compares outputs of one rank": lambda: wrong_shapes((7, 3), (5,)),
     "one shape after the batch": lambda: wrong_shapes((7, 3), (6, 5)),
-    "ClassSubsetDistillation needs labels": lambda: subset(own_examples_only=True).call(
-        tensor(drawn(0, 2, 3)), tensor(drawn(1, 2, 5)), step_of()
+    "ClassSubsetDistillation needs labels": lambda: called(
+        subset(own_examples_only=True),
+        tensor(drawn(0, 2, 3)),
+        tensor(drawn(1, 2, 5)),
+        step_of(),
     ),
     "`teacher_layer_name` must be the path": lambda: losses.ConfidenceWeightedFeatures(
         3, ["a", "b"], "a", "logits"

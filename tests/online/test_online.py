@@ -8,6 +8,7 @@ import keras_kd
 from keras_kd import losses
 from keras_kd.students import BranchedStudent, PeerGroup
 from tests.gradients import value_and_gradient
+from tests.losses.calls import called
 from tests.training.helpers import (
     CROSSENTROPY,
     Subclassed,
@@ -96,7 +97,7 @@ def test_value_and_gradient(name):
 
     def total(x):
         parts = [x[place] for place in range(3)]
-        return keras.ops.sum(loss.call(None, parts, step))
+        return keras.ops.sum(called(loss, None, parts, step))
 
     value, gradient = value_and_gradient(total, z.astype("float32"))
     np.testing.assert_allclose(value, reference(z, z).sum(), rtol=2e-5)
@@ -124,7 +125,7 @@ def test_the_gated_ensemble_by_its_definition():
         "features": keras.ops.convert_to_tensor(features),
     }
     step = keras_kd.StepContext(y=LABELS, training=False)
-    got = keras.ops.convert_to_numpy(loss.call(None, student, step))
+    got = keras.ops.convert_to_numpy(called(loss, None, student, step))
     hidden = features @ keras.ops.convert_to_numpy(gate.dense.kernel)
     hidden = np.maximum(hidden / np.sqrt(1.0 + 1e-3), 0)
     shares = np.exp(log_softmax(hidden))
@@ -406,7 +407,7 @@ def test_extreme_logits_in_half_precision(name):
     step = keras_kd.StepContext(y=LABELS)
 
     def total(x):
-        return keras.ops.sum(loss.call(None, [x[0], x[1], x[2]], step))
+        return keras.ops.sum(called(loss, None, [x[0], x[1], x[2]], step))
 
     value, gradient = value_and_gradient(total, z.astype("float32"))
     assert np.isfinite(value)

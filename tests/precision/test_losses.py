@@ -8,6 +8,7 @@ from keras import ops
 import keras_kd
 from keras_kd import HardLabelDistillation, LogitsDistillation
 from tests.gradients import value_and_gradient
+from tests.losses.calls import called
 
 DTYPES = ["float16", "bfloat16", "float32"]
 
@@ -47,7 +48,7 @@ def on_logits(make, teacher, dtype):
     context = keras_kd.StepContext()
 
     def total(student):
-        values = loss.call(teacher, ops.cast(student, dtype), context)
+        values = called(loss, teacher, ops.cast(student, dtype), context)
         assert keras.backend.standardize_dtype(values.dtype) == "float32"
         assert tuple(values.shape) == tuple(student.shape[:-1])
         return ops.sum(values)

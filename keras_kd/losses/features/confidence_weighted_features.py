@@ -183,7 +183,7 @@ class ConfidenceWeightedFeatures(DistillationLoss):
         )
         weights = ops.stop_gradient(confidence_weights(stacked, labels))
         value = ops.sum(weights * ops.stack(distances), axis=0)
-        return only_valid(step, names_class(labels, stacked.shape[-1]), value)
+        return only_valid(names_class(labels, stacked.shape[-1]), value)
 
     def get_config(self) -> dict[str, Any]:
         return {

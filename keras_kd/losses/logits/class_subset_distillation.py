@@ -136,7 +136,7 @@ class ClassSubsetDistillation(OutputComparison):
             axis=-1,
         )
         # Where the teacher knows nothing its output counts as little as padding.
-        return only_valid(step, own, value)
+        return only_valid(own, value)
 
 
 METHODS = (

@@ -59,7 +59,7 @@ class ConfidenceWeightedDistillation(SeveralTeachers):
         weights = confidence_weights(logits, labels)
         # Of a teacher of weight 0 the divergence may be infinite.
         value = ops.sum(weighted(weights, values), axis=0)
-        return only_valid(step, names_class(labels, logits.shape[-1]), value)
+        return only_valid(names_class(labels, logits.shape[-1]), value)
 
 
 METHODS = (

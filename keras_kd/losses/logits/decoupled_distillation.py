@@ -86,7 +86,7 @@ class DecoupledDistillation(ClassComparison):
             beta=step.value(self, "beta"),
             temperature=step.value(self, "temperature"),
         )
-        return only_valid(step, names_class(labels, student.shape[-1]), value)
+        return only_valid(names_class(labels, student.shape[-1]), value)
 
 
 METHODS = (

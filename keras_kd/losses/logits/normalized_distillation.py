@@ -72,7 +72,7 @@ class NormalizedDistillation(ClassComparison):
             gamma=step.value(self, "gamma"),
             temperature=step.value(self, "temperature"),
         )
-        return only_valid(step, names_class(labels, student.shape[-1]), value)
+        return only_valid(names_class(labels, student.shape[-1]), value)
 
 
 METHODS = (

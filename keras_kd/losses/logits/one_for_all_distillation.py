@@ -162,7 +162,7 @@ class OneForAllDistillation(OutputComparison):
             )
             for logits in outputs
         )
-        return only_valid(step, names_class(labels, own.shape[-1]), value)
+        return only_valid(names_class(labels, own.shape[-1]), value)
 
     def get_config(self) -> dict[str, Any]:
         return {

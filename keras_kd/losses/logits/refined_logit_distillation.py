@@ -89,7 +89,7 @@ class RefinedLogitDistillation(ClassComparison):
             temperature=step.value(self, "temperature"),
             confidence_temperature=step.value(self, "confidence_temperature"),
         )
-        return only_valid(step, names_class(labels, student.shape[-1]), value)
+        return only_valid(names_class(labels, student.shape[-1]), value)
 
 
 METHODS = (

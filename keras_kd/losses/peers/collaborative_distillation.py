@@ -83,7 +83,7 @@ class CollaborativeDistillation(PeerComparison):
         value = ops.sum(kl_divergence(targets, together, temperature=temperature), 0)
         if labels is None:
             return value
-        return only_valid(step, names_class(labels, joint.shape[-1]), value)
+        return only_valid(names_class(labels, joint.shape[-1]), value)
 
 
 METHODS = (

@@ -103,7 +103,7 @@ class GatedEnsembleDistillation(PeerComparison):
         )
         taught = ops.sum(kl_divergence(targets, together, temperature=temperature), 0)
         value = taught + label_crossentropy(ensemble, labels)
-        return only_valid(step, names_class(labels, ensemble.shape[-1]), value)
+        return only_valid(names_class(labels, ensemble.shape[-1]), value)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -175,7 +175,7 @@ class ExitDistillation(OwnOutput):
                 + alpha * divergence / squared(temperature)
                 + feature_weight * distance
             )
-        return only_valid(step, names_class(labels, own.shape[-1]), total)
+        return only_valid(names_class(labels, own.shape[-1]), total)
 
     def get_config(self) -> dict[str, Any]:
         pairs = zip(self.student_layer_names, self._stages, strict=True)

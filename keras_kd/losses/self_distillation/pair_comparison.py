@@ -63,4 +63,4 @@ class PairComparison(OwnOutput):
             temperature=step.value(self, "temperature"),
             stop_gradient=self.stop_gradient,
         )
-        return only_valid(step, keys >= 0, value)
+        return only_valid(keys >= 0, value)

@@ -70,9 +70,7 @@ class ViewAgreementDistillation(PairComparison):
         self.stop_gradient = bool(stop_gradient)
 
     def call(self, teacher: Any, student: Any, step: StepContext) -> Any:
-        known = step.sample_ids is not None
-        known = known or (isinstance(step.x, dict) and self.sample_ids in step.x)
-        if not known and not step.training:
+        if not step.training and not self._has_ids(step):
             # Arrays to validate on hold one view of each example.
             return ops.zeros(ops.shape(student)[:-1])
         return super().call(teacher, student, step)
@@ -81,7 +79,13 @@ class ViewAgreementDistillation(PairComparison):
         return sample_ids_of(step, self.sample_ids)
 
     def groups(self, step: StepContext) -> np.ndarray | None:
-        return check_sample_ids(step, self.sample_ids)
+        # The first batch may be one of arrays, too: a training on these is refused in
+        # its step.
+        return check_sample_ids(step, self.sample_ids) if self._has_ids(step) else None
+
+    def _has_ids(self, step: StepContext) -> bool:
+        is_key = isinstance(step.x, dict) and self.sample_ids in step.x
+        return step.sample_ids is not None or is_key
 
 
 METHODS = (

@@ -83,7 +83,7 @@ class VirtualTeacherDistillation(OwnOutput):
             correct_probability=self.correct_probability,
             temperature=step.value(self, "temperature"),
         )
-        return only_valid(step, names_class(labels, student.shape[-1]), value)
+        return only_valid(names_class(labels, student.shape[-1]), value)
 
 
 METHODS = (
