@@ -222,7 +222,7 @@ def _check_labels(engine: Engine, y: Any) -> None:
 def _check_same_batch(teacher: Any, student: Any) -> None:
     for record in (teacher, student):
         outputs = [] if record is None else keras.tree.flatten(record.output)
-        if record and not all(ops.is_tensor(value) for value in outputs):
+        if not all(ops.is_tensor(v) or isinstance(v, np.ndarray) for v in outputs):
             raise ValueError(
                 f"The {record.side} must return tensors. Received: {record.output!r}"
             )
