@@ -41,7 +41,8 @@ class SameClassDistillation(PairComparison):
     >>> loss = SameClassDistillation(temperature=1.0)
     >>> logits = keras.ops.array([[0.0, 0.0], [1.0, 0.0], [9.0, 0.0]])
     >>> step = keras_kd.StepContext(y=np.array([0, 0, 1]))
-    >>> [round(float(value), 4) for value in loss.call(None, logits, step)]
+    >>> values, valid = loss.call(None, logits, step)
+    >>> [round(float(value), 4) for value in values]
     [0.1109, 0.1201, 0.0]
 
     Reference: Yun et al., 2020, arXiv:2003.13964: weight 1 beside a task loss of weight

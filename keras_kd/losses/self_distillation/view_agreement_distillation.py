@@ -43,7 +43,8 @@ class ViewAgreementDistillation(PairComparison):
     >>> loss = ViewAgreementDistillation()
     >>> logits = keras.ops.array([[0.0, 0.0], [1.0, 0.0], [9.0, 0.0]])
     >>> step = keras_kd.StepContext(x={"sample_id": np.array([4, 4, 7])})
-    >>> [round(float(value), 4) for value in loss.call(None, logits, step)]
+    >>> values, valid = loss.call(None, logits, step)
+    >>> [round(float(value), 4) for value in values]
     [0.1109, 0.1201, 0.0]
 
     References: Xu and Liu, 2019, Data-distortion guided self-distillation, AAAI; Liang
