@@ -150,8 +150,8 @@ class DistillationLoss:
         """Check the values of a few examples, which no compiled step can do.
 
         Args:
-            teacher: The teacher's signals of the first examples of the first batch;
-                what their weights and masks leave out shows an example that counts.
+            teacher: The teacher's signals of the first examples of the first batch, 0
+                where their weights and masks leave something out.
             student: The same for the student.
 
         Raises:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 import keras_kd
+from tests.extension import parts
 
 FEATURES, CLASSES, VOCABULARY = 4, 3, 9
 
@@ -95,6 +96,29 @@ def tokens() -> dict[str, Any]:
     return trained(teacher, student, losses, x, None, None, None)
 
 
+def stored() -> dict[str, Any]:
+    """Train on rows of a table, looked up on the host by the examples' numbers."""
+    x, y, table = parts.data()
+    teacher = parts.StoredRows(table)
+    losses = [keras_kd.LogitsDistillation(2.0), parts.SureOnly()]
+    options = {"sample_ids": "id", "student_inputs": parts.features}
+    return trained(teacher, network(5, 2), losses, x, y, **options)
+
+
+def composed() -> dict[str, Any]:
+    """Train with a temperature that follows its schedule, two losses deep."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(16, FEATURES)).astype("float32")
+    y = random.integers(0, CLASSES, size=16).astype("int32")
+    schedule = keras.optimizers.schedules.PolynomialDecay(4.0, 6, 1.0)
+    loss = parts.Around(parts.Around(keras_kd.LogitsDistillation(schedule)))
+    for one, factor in ((loss, 0.5), (loss.inner, 2.0)):
+        one.factor = keras.layers.Dense(1, use_bias=False, name="factor")
+        one.factor.build((None, 1))
+        one.factor.set_weights([np.array([[factor]])])
+    return trained(network(7, 1), network(5, 2), [loss], x, y)
+
+
 def trained(
     teacher: Any,
     student: Any,
@@ -103,10 +127,11 @@ def trained(
     y: Any,
     weight: Any = None,
     metric: Any = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Train and evaluate; return logs and weights in JSON form."""
     distiller = keras_kd.Distiller(
-        teacher, student, losses, [1.0, 0.5][: len(losses)], 0.3
+        teacher, student, losses, [1.0, 0.5][: len(losses)], 0.3, **options
     )
     loss = None
     if y is not None:
@@ -140,4 +165,6 @@ SCENARIOS = {
     "tokens": tokens,
     "averages": averages,
     "peers": peers,
+    "stored": stored,
+    "composed": composed,
 }
