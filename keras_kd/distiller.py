@@ -432,7 +432,9 @@ class Distiller(_backend.DistillationTrainer, keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """Return the Distiller that `get_config` described."""
-        with keras.saving.custom_object_scope(custom_objects or {}):
+        # A scope takes the place of the one around it: without need there is none.
+        scope = keras.saving.custom_object_scope(custom_objects)
+        with scope if custom_objects else nullcontext():
             return cls(**saving.arguments_from(config))
 
     def compile_from_config(self, config: dict[str, Any]) -> None:

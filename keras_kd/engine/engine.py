@@ -54,6 +54,13 @@ class Engine:
         # Variables that are reached by closures only, found on the first batch.
         self.closures: list[keras.Variable] = []
         self._kept_values: Any = None
+        if teacher is not None and teacher.given() is student.network():
+            raise ValueError(
+                "`teacher` must be another model than `student`: what teaches is never "
+                f"changed. Received: {student.network().name!r} for both. Copy it by "
+                "`keras.models.clone_model` and `set_weights`, or follow it by "
+                "`keras_kd.teachers.MovingAverage(student)`."
+            )
         if teacher is None and objective.needs_teacher:
             raise ValueError(
                 "`teacher` must be given, because a distillation loss reads it. "

@@ -194,7 +194,7 @@ def _check_terms(names: list[str], terms: list[Any]) -> None:
 def _attempt(side: str, x: Any, run: Callable[[], Any]) -> Any:
     try:
         return run()
-    except _backend.PlainError:
+    except (_backend.PlainError, NotImplementedError):
         raise
     except Exception as error:
         shapes = keras.tree.map_structure(

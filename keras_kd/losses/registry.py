@@ -5,6 +5,7 @@ packages say which files there are.
 """
 
 import html
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -213,7 +214,8 @@ def get(name: str, **arguments: Any) -> DistillationLoss:
         The loss. Its published weight is `methods()[name].weight`.
 
     Raises:
-        ValueError: If `name` is not that of a method.
+        ValueError: If `name` is not that of a method, or arguments of its loss are
+            missing or unknown.
 
     Example:
     >>> get("kd", temperature=2.0).temperature
@@ -225,7 +227,23 @@ def get(name: str, **arguments: Any) -> DistillationLoss:
             f"Received: name={name!r}.{_suggestion(name, _METHODS)}"
         )
     method = _METHODS[name]
-    return method.make(**{**method.defaults, **arguments})
+    given = {**method.defaults, **arguments}
+    signature = inspect.signature(method.make)
+    try:
+        signature.bind(**given)
+    except TypeError as error:
+        needed = [
+            parameter.name
+            for parameter in signature.parameters.values()
+            if parameter.default is parameter.empty
+            and parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        raise ValueError(
+            f"`arguments` of {name!r} must be those of {method.make.__name__}"
+            f"{signature}. Received: {sorted(arguments)}, but {error}. "
+            + (f"Needed are {', '.join(needed)}." if needed else "")
+        ) from error
+    return method.make(**given)
 
 
 def _suggestion(given: Any, known: Mapping[str, Any]) -> str:

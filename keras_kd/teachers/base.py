@@ -17,7 +17,7 @@ class Teacher:
     teacher that only has outputs, the recording needs nothing else:
 
         def signals(self, x, requests, *, fed, check_calls):
-            return Recording(None, "teacher", output=fed)
+            return keras_kd.signals.Recording(None, "teacher", output=fed)
 
     The Distiller calls `signals` without gradient and drops all updates of variables:
     whatever a teacher does in it, it is not changed. What must be looked up on the host

@@ -210,6 +210,11 @@ MODELS = [
 
 LOSSES = [
     (
+        "teacher_is_the_student",
+        lambda t, s: Distiller(s, s, LogitsDistillation()),
+        r"`teacher` must be another model.*for both.*MovingAverage",
+    ),
+    (
         "losses_empty",
         lambda t, s: Distiller(t, s, []),
         r"`distillation_losses` must hold at least one.*distillation_losses=\[\]",

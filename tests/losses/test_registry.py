@@ -126,3 +126,16 @@ def test_methods_show_as_a_table():
     html = found._repr_html_()
     assert html.count("<tr>") == 3
     assert "<td>Heo et al., 2019, arXiv:1904.01866</td>" in html
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("crd", {}, "Needed are .*num_examples"),
+        ("vid", {"teacher_layer": "a"}, "VariationalInformation.*teacher_layer_name"),
+    ],
+)
+def test_arguments_that_a_method_needs_are_named(name, arguments, message):
+    """A bare TypeError says neither which method nor what it wants."""
+    with pytest.raises(ValueError, match=message):
+        losses.get(name, **arguments)

@@ -22,11 +22,11 @@ def test_clients_learn_classes_that_they_have_never_seen(tmp_path):
     stages = recipes.federated(
         [lambda: build(12), lambda: build(16)],
         own,
-        data(200, seed=5)[0],
+        data(300, seed=5)[0],
         quick(x, y),
         directory=tmp_path,
-        rounds=2,
-        public_training=quick(x, y, epochs=12),
+        rounds=3,
+        public_training=quick(x, y, epochs=20),
         verbose=0,
     )
     gains = []

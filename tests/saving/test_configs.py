@@ -277,3 +277,34 @@ def test_assigned_values_are_saved(tmp_path):
     values = {name: v for (_, name), v in loaded._engine.values.at(0).items()}
     assert float(values["temperature"]) == 9.0
     assert float(values["student_loss_weight"]) == 0.125
+
+
+def own_inputs(x):
+    return 0.5 * x
+
+
+def own_activation(x):
+    return keras.ops.relu(x)
+
+
+@pytest.mark.parametrize("how", ["argument", "load_distiller", "scope"])
+def test_functions_of_ones_own_are_found_in_custom_objects(how, tmp_path):
+    """Keras loads a model with them; inside of a Distiller it must do so too."""
+    student = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3, activation=own_activation)]
+    )
+    teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    distiller = keras_kd.Distiller(
+        teacher, student, keras_kd.LogitsDistillation(), student_inputs=own_inputs
+    )
+    path, x = tmp_path / "distiller.keras", np.ones((2, 4), "float32")
+    wanted = distiller.predict(x, verbose=0)
+    distiller.save(path)
+    found = {"own_inputs": own_inputs, "own_activation": own_activation}
+    if how == "scope":
+        with keras.saving.custom_object_scope(found):
+            loaded = keras.saving.load_model(path)
+    else:
+        load = {"argument": keras.saving.load_model}.get(how, keras_kd.load_distiller)
+        loaded = load(path, custom_objects=found)
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), wanted)
