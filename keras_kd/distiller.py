@@ -212,6 +212,7 @@ class Distiller(_backend.DistillationTrainer, keras.Model):
         if jit_compile == "auto" and not _backend.supports_jit(self.teacher):
             jit_compile = False
         check_own_training(self.student, loss)
+        _backend.forget_compiled(self)
         super().compile(
             optimizer=optimizer,
             loss=loss,
@@ -306,7 +307,7 @@ class Distiller(_backend.DistillationTrainer, keras.Model):
             batch,
             training=training,
             number=engine.optimizer_step(),
-            fed=engine.on_batch(batch),
+            fed=_backend.as_tensors(engine.on_batch(batch, training=training)),
         ) as step:
             wanted = engine.objective.requests("student")
             if y_pred is None or reads_inside(wanted, self.student, side="student"):
@@ -458,6 +459,17 @@ class Distiller(_backend.DistillationTrainer, keras.Model):
     def load_own_variables(self, store: Any) -> None:
         """Load the seeds, and make room for projectors and the optimizer's state."""
         saving.load_seeds(self, self._engine, store)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        engine = self.__dict__.get("_engine")
+        if engine is not None and name in ("teacher", "student"):
+            raise AttributeError(
+                f"`{name}` of a Distiller cannot be replaced. Received: {value!r}. "
+                "Build another Distiller."
+            )
+        super().__setattr__(name, value)
+        if engine is not None and name == "evaluate_distillation":
+            engine.trace_again()
 
     def __dir__(self) -> list[str]:
         # Keras saves what `dir` lists.

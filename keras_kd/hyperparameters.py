@@ -26,6 +26,8 @@ def check_scalar(
         ValueError: `value` is neither, or lies outside of the bounds.
     """
     if isinstance(value, Schedule):
+        first = float(keras.ops.convert_to_numpy(value(0)))
+        check_scalar(f"{name}(0)", first, minimum=minimum, above=above, maximum=maximum)
         return value
     bounds = []
     if above is not None:
@@ -140,7 +142,8 @@ class Hyperparameter:
             return
         if kind_of(value) == "number":
             variable.assign(float(value))
-        if kind_of(value) != kind_of(old):
+        # A schedule is traced into the step: another one is seen by a new trace only.
+        if kind_of(value) != kind_of(old) or kind_of(value) == "schedule":
             _tell_watchers(owner)
 
     def variable(self, owner: Any) -> keras.Variable:

@@ -114,7 +114,12 @@ class DistillationTrainer(SharedTrainer, UnskippedHooks):
             # variable is empty; in evaluation it is the other way round.
             number = None if training else self._engine.optimizer_step()
             fed = [
-                Fed(batch, self._engine.on_batch(batch), frozen, number)
+                Fed(
+                    batch,
+                    self._engine.on_batch(batch, training=training),
+                    frozen,
+                    number,
+                )
                 for batch in batches_of(execution, steps)
             ]
             yield execution_of(fed, steps)

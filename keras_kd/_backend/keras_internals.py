@@ -289,6 +289,15 @@ def as_tensors(values: Any) -> Any:
     )
 
 
+def forget_compiled(model: keras.Model) -> None:
+    """Drop the task loss and the metrics of an earlier `compile`.
+
+    Keras keeps those for which the next `compile` is given None.
+    """
+    model._compile_loss = model._compile_metrics = None
+    model.loss = None
+
+
 def reads_labels(model: keras.Model) -> bool:
     """Say whether metrics were given to `compile`."""
     return model._compile_metrics is not None

@@ -62,20 +62,19 @@ class DistillationTrainer(SharedTrainer, TracingHooks):
     """Reads frozen variables where they are."""
 
     def _feed(self, batches: Any, *, training: bool) -> Any:
-        del training
         if not self._engine.reads_batches:
             return batches
         # As many as one execution takes: Keras asks an iterator for no more.
         taken = list(itertools.islice(batches, self.steps_per_execution))
         if not taken:
             raise StopIteration
-        return iter([Fed(batch, self._extra(batch)) for batch in taken])
+        return iter([Fed(batch, self._extra(batch, training)) for batch in taken])
 
-    def _extra(self, batch: Any) -> Any:
+    def _extra(self, batch: Any, training: bool) -> Any:
         """Return what the teacher's `on_batch` gives for the share of each replica."""
         strategy = self.distribute_strategy
         if strategy.num_replicas_in_sync == 1:
-            return self._engine.on_batch(batch)
+            return self._engine.on_batch(batch, training=training)
         shares = []
         for replica in range(strategy.num_replicas_in_sync):
 
@@ -83,13 +82,15 @@ class DistillationTrainer(SharedTrainer, TracingHooks):
                 return strategy.experimental_local_results(leaf)[replica]
 
             share = keras.tree.map_structure(local, batch)
-            shares.append(self._engine.on_batch(share))
+            shares.append(self._engine.on_batch(share, training=training))
 
         def of_replica(context: Any) -> Any:
             return keras.tree.map_structure(
                 tf.convert_to_tensor, shares[context.replica_id_in_sync_group]
             )
 
+        if all(share is None for share in shares):
+            return None
         return strategy.experimental_distribute_values_from_function(of_replica)
 
     def train_step(self, data: Any) -> Any:

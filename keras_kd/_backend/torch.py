@@ -87,13 +87,17 @@ class Modes:
     """
 
     def __init__(self, function: Any) -> None:
-        self._root = function if isinstance(function, torch.nn.Module) else None
+        self._roots = [
+            part
+            for part in (function, *_reached_by(function))
+            if isinstance(part, torch.nn.Module)
+        ]
         self._found: list[torch.nn.Module] | None = None
 
     @contextmanager
     def kept_in_inference(self) -> Iterator[None]:
         """Put the modules into inference mode, and each back into its own."""
-        modules = [] if self._root is None else self._foreign(self._root)
+        modules = self._foreign()
         modes = [module.training for module in modules]
         for module in modules:
             module.training = False
@@ -103,15 +107,27 @@ class Modes:
             for module, mode in zip(modules, modes, strict=True):
                 module.training = mode
 
-    def _foreign(self, root: torch.nn.Module) -> list[torch.nn.Module]:
-        if not isinstance(root, keras.layers.Layer):
-            return list(root.modules())
+    def _foreign(self) -> list[torch.nn.Module]:
         # Found once: walking through a large model takes longer than a step may.
         if self._found is None:
             # Keras may hold layers in lists, which torch does not look into.
-            every = {id(m): m for part in parts_of(root) for m in part.modules()}
+            parts = [p for root in self._roots for p in (root, *parts_of(root))]
+            every = {id(m): m for part in parts for m in part.modules()}
             self._found = [m for m in every.values() if not _is_keras(m)]
         return self._found
+
+
+def _reached_by(function: Any) -> list[Any]:
+    """List what a function can reach: its object, its closure, globals it names."""
+    code = getattr(function, "__code__", None)
+    names = () if code is None else code.co_names
+    known = getattr(function, "__globals__", {})
+    cells = getattr(function, "__closure__", None) or ()
+    return [
+        getattr(function, "__self__", None),
+        *(cell.cell_contents for cell in cells if cell is not None),
+        *(known[name] for name in names if name in known),
+    ]
 
 
 def _is_keras(module: torch.nn.Module) -> bool:
@@ -150,10 +166,10 @@ class DistillationTrainer(SharedTrainer):
 
     def _feed(self, batches: Any, *, training: bool) -> Any:
         """Return the one batch of an execution with what travels with it."""
-        del training
-        if not self._engine.reads_batches:
+        engine = self._engine
+        if not engine.reads_batches:
             return batches
-        return [Fed(batch, self._engine.on_batch(batch)) for batch in batches]
+        return [Fed(b, engine.on_batch(b, training=training)) for b in batches]
 
     def train_step(self, data: Any) -> Any:
         """Train on a batch, as `keras.Model.train_step` does."""

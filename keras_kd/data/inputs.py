@@ -59,8 +59,12 @@ class Inputs:
         Raises:
             ValueError: If x has no such key.
         """
-        ids = _selected("sample_ids", self.given_sample_ids, x)
+        ids = self.given_ids(x)
         return None if ids is None else ops.cast(ops.reshape(ids, (-1,)), "int32")
+
+    def given_ids(self, x: Any) -> Any:
+        """Return them as the batch has them."""
+        return _selected("sample_ids", self.given_sample_ids, x)
 
     def sample_ids_on_host(self, x: Any) -> np.ndarray | None:
         """Return them as a NumPy array of int64."""
@@ -73,8 +77,50 @@ class Inputs:
         """Return the padding mask in the inputs of a side, or None."""
         if self.given_padding_mask is None:
             is_dict = isinstance(inputs, dict)
-            return inputs.get(PADDING) if is_dict else None
-        return _selected("padding_mask", self.given_padding_mask, inputs)
+            mask = inputs.get(PADDING) if is_dict else None
+        else:
+            mask = _selected("padding_mask", self.given_padding_mask, inputs)
+        return None if mask is None else _of_positions(mask)
+
+
+def _of_positions(mask: Any) -> Any:
+    """Return a padding mask of shape `(batch, length)`.
+
+    Raises:
+        ValueError: If it has more than one axis of positions.
+    """
+    shape = tuple(mask.shape)
+    ones = tuple(axis for axis in range(1, len(shape)) if shape[axis] == 1)
+    kept = len(shape) - len(ones)
+    if len(shape) == 2:
+        return mask
+    if kept != 2:
+        raise ValueError(
+            "`padding_mask` must have the shape `(batch, length)`, True where a "
+            f"position counts. Received: a mask of shape {shape}. Pass "
+            "`padding_mask=`, a function from the inputs to such a mask."
+        )
+    return ops.squeeze(mask, axis=ones)
+
+
+def check_ids(ids: Any, count: int) -> None:
+    """Raise where numbers of examples are no int32, or not one for each.
+
+    Args:
+        ids: What `sample_ids` gave for the first batch.
+        count: The number of its examples.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    array = np.asarray(ops.convert_to_numpy(ids)).astype("float64")
+    wrong = array[(array != np.floor(array)) | (np.abs(array) >= 2.0**31)]
+    if array.size != count or wrong.size:
+        cause = f"{wrong.flat[0]:.17g}" if wrong.size else f"shape {array.shape}"
+        raise ValueError(
+            "`sample_ids` must give one integer below 2**31 for each example. "
+            f"Received: {cause}, for {count} examples. Number the examples from 0."
+        )
 
 
 def _selected(name: str, given: Function | str | None, x: Any) -> Any:

@@ -109,13 +109,14 @@ class Engine:
         """Find all owners of hyperparameters, and all layers that the losses own."""
         parts = [self.distiller, *self.weights.parts]
         parts += parts_in(self.objective.losses, self.teacher)
-        self.values = Values(parts, self._trace_again)
+        self.values = Values(parts, self.trace_again)
         models = [self.teacher_network, self.student.network()]
         self.layers.hold(self.objective.layers(models))
         if self.teacher is not None:
             self.teacher_state.hold_state(self.teacher.state)
 
-    def _trace_again(self) -> None:
+    def trace_again(self) -> None:
+        """Compile anew what is compiled, for what only a new trace can follow."""
         if self.distiller.train_function is not None:
             self.distiller.make_train_function(force=True)
         if self.distiller.test_function is not None:
@@ -195,9 +196,10 @@ class Engine:
         """Whether the teacher looks at batches on the host."""
         return self.teacher is not None and self.teacher.reads_batches
 
-    def on_batch(self, batch: Any) -> Any:
+    def on_batch(self, batch: Any, *, training: bool) -> Any:
         """Return what must travel with a batch, on the host, before the step."""
-        if self.teacher is None or not self.teacher.reads_batches:
+        distils = training or self.distiller.evaluate_distillation
+        if self.teacher is None or not self.reads_batches or not distils:
             return None
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         ids = self.inputs.sample_ids_on_host(x)

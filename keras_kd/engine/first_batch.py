@@ -15,6 +15,7 @@ from keras import ops
 
 from keras_kd import _backend
 from keras_kd.data.check_inputs import check_inputs, check_sample_weights
+from keras_kd.data.inputs import check_ids
 from keras_kd.data.task_labels import check_task_labels, task_counts
 from keras_kd.engine.engine import Engine
 from keras_kd.engine.step import Step, run_student, running
@@ -38,10 +39,12 @@ def check_first_batch(engine: Engine, batch: Any) -> None:
     check_inputs(x)
     _check_labels(engine, y)
     check_sample_weights(engine.objective.names[0], x, sample_weight)
-    fed = engine.on_batch((x, y, sample_weight))
+    _check_ids(engine, x)
+    fed = engine.on_batch((x, y, sample_weight), training=True)
+    _check_fed(engine, x, fed)
     whole = (x, y, sample_weight, fed)
     few = _first_examples(engine, whole)
-    _build(engine, few[0])
+    _on_few(lambda part: _build(engine, part[0]), few, whole)
     context = StepContext(
         x=x,
         y=y,
@@ -52,7 +55,7 @@ def check_first_batch(engine: Engine, batch: Any) -> None:
     )
     for loss in engine.objective.losses:
         loss.check_batch(context)
-    result = _Trial(engine, few).run()
+    result = _on_few(lambda part: _Trial(engine, part).run(), few, whole)
     for loss, (teacher, student) in zip(
         engine.objective.losses, result["signals"], strict=True
     ):
@@ -61,9 +64,42 @@ def check_first_batch(engine: Engine, batch: Any) -> None:
     check_task_labels(engine.distiller.loss, y, result["outputs"])
 
 
+def _on_few(run: Callable[[Any], Any], few: Any, whole: Any) -> Any:
+    """Return `run` of a few examples, or of all where a model wants all of them."""
+    try:
+        return run(few)
+    except Exception:
+        if few is whole:
+            raise
+    # A model that takes one number of examples only; or the error shows again.
+    return run(whole)
+
+
+def _check_ids(engine: Engine, x: Any) -> None:
+    ids = engine.inputs.given_ids(x)
+    if ids is not None:
+        check_ids(ids, _count(x))
+
+
+def _check_fed(engine: Engine, x: Any, fed: Any) -> None:
+    """Raise where a teacher's `on_batch` gave more or fewer rows than examples."""
+    for leaf in keras.tree.flatten(fed):
+        if leaf is not None and tuple(leaf.shape[:1]) != (_count(x),):
+            raise ValueError(
+                f"`on_batch` of {type(engine.teacher).__name__} must return one row "
+                f"for each example. Received: shape {tuple(leaf.shape)}, for "
+                f"{_count(x)} examples."
+            )
+
+
+def _count(x: Any) -> int:
+    return int(next(v.shape[0] for v in keras.tree.flatten(x) if v is not None))
+
+
 def _first_examples(engine: Engine, batch: Any) -> Any:
     models = (engine.teacher_network, engine.student.network())
-    if any(_backend.has_fixed_batch_size(model) for model in models):
+    fixed = any(_backend.has_fixed_batch_size(model) for model in models)
+    if fixed or _count(batch[0]) <= FEW:
         return batch
     try:
         return keras.tree.map_structure(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-OWN = ("loss", "student_loss", "distillation_loss", "total_loss")
+OWN = ("loss", "student_loss", "distillation_loss", "total_loss", "learning_rate")
 
 
 def check_name(name: str) -> str:

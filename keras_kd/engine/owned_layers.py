@@ -46,8 +46,18 @@ class OwnedLayers(keras.layers.Layer):
                     self._still.add(id(layer))
 
     def hold_state(self, variables: Iterable[keras.Variable]) -> None:
-        """Track the variables that a teacher changes after each update."""
+        """Track the variables that a teacher changes after each update.
+
+        Raises:
+            ValueError: If the optimizer would train one.
+        """
         for index, variable in enumerate(variables):
+            if variable.trainable:
+                raise ValueError(
+                    "`state` of a teacher must hold variables that are not trained. "
+                    f"Received: {variable.path!r}, trainable. Make it by "
+                    "`keras.Variable(..., trainable=False)`."
+                )
             name = f"state_{index}"
             if self.__dict__.get(name) is not variable:
                 setattr(self, name, variable)

@@ -191,6 +191,8 @@ def save_seeds(distiller: Any, engine: Engine, store: Any) -> None:
     """
     for index, seed in enumerate(_seeds(distiller)):
         store[str(index)] = seed
+    for name, variable in _teacher_variables(distiller, engine):
+        store[name] = variable
     build_config = build_config_of(engine)
     if build_config is not None:
         text = json.dumps(build_config).encode()
@@ -210,6 +212,19 @@ def load_seeds(distiller: Any, engine: Engine, store: Any) -> None:
     for index, seed in enumerate(_seeds(distiller)):
         if str(index) in store:
             seed.assign(store[str(index)])
+    for name, variable in _teacher_variables(distiller, engine):
+        if name in store:
+            variable.assign(store[name])
+
+
+def _teacher_variables(distiller: Any, engine: Engine) -> list[tuple[str, Any]]:
+    """List what a teacher reads that is no Keras layer, which Keras does not save."""
+    teacher = engine.teacher
+    if teacher is None or teacher.given() is not teacher:
+        return []
+    if not saves_teacher(distiller, engine) or teacher.state:
+        return []
+    return [(f"teacher_{n}", v) for n, v in enumerate(teacher.frozen_variables)]
 
 
 def _seeds(distiller: Any) -> list[keras.Variable]:

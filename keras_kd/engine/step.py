@@ -18,7 +18,7 @@ from keras import ops
 
 from keras_kd import _backend
 from keras_kd.engine.objective import Objective
-from keras_kd.signals.recording import Recording, recording
+from keras_kd.signals.recording import Recording, as_recording, recording
 from keras_kd.teachers.base import Teacher
 
 
@@ -119,7 +119,8 @@ def teacher_signals(
         The recording.
     """
     with _backend.no_gradient(), _backend.reading(state, noted):
-        return teacher.signals(x, requests, fed=fed, check_calls=check_calls)
+        given = teacher.signals(x, requests, fed=fed, check_calls=check_calls)
+    return as_recording(given, teacher)
 
 
 def run_student(

@@ -133,6 +133,21 @@ def recording(
             _stop_recording(layer)
 
 
+def as_recording(given: Any, teacher: Any) -> Recording:
+    """Return what a teacher's `signals` gave, where it is a recording.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if isinstance(given, Recording):
+        return given
+    raise ValueError(
+        f"`signals` of {type(teacher).__name__} must return a "
+        f"keras_kd.signals.Recording. Received: {type(given).__name__}. Return "
+        '`keras_kd.signals.Recording(None, "teacher", output=...)`.'
+    )
+
+
 def reads_inside(requests: Iterable[Signal], model: Any, *, side: str) -> bool:
     """Say whether any signal reads more of a forward pass than the model's outputs."""
     return any(list(request.watched(model, side=side)) for request in requests)

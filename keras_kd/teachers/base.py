@@ -92,6 +92,9 @@ class Teacher:
     def on_batch(self, x: Any, y: Any, sample_weight: Any, sample_ids: Any) -> Any:
         """Return what must travel with a batch, on the host, before the step.
 
+        It may be asked twice for the first batch. It must not read variables: while
+        JAX trains they have no values.
+
         Args:
             x: The batch's inputs: arrays or tensors, of which one replica's share.
             y: Its labels, or None.

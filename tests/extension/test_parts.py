@@ -147,3 +147,73 @@ def test_two_gradients_are_handed_over():
     ):
         assert np.abs(one - old).max() > 0
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_rows_are_not_looked_up_where_nothing_distils():
+    """Validation data have other numbers, which the table does not know."""
+    distiller, x, y = stored()
+    distiller.evaluate_distillation = False
+    other = {**x, "id": x["id"] + 1000}
+    distiller.fit(x, y, batch_size=8, verbose=0, validation_data=(other, y))
+
+
+def test_a_teacher_that_gives_no_recording_is_named():
+    """ "'NoneType' has no attribute 'shape'" tells nobody what to return."""
+
+    class Wrong(keras_kd.teachers.Teacher):
+        def signals(self, x, requests, *, fed, check_calls):
+            return None
+
+    distiller = keras_kd.Distiller(
+        Wrong(), parts.network(1), keras_kd.LogitsDistillation()
+    )
+    distiller.compile("sgd", CE)
+    with pytest.raises(ValueError, match="`signals` of Wrong must return a"):
+        distiller.fit(parts.data()[0]["x"], parts.data()[1], verbose=0)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Holding(keras_kd.teachers.Teacher):
+    """A model that is held by a teacher of one's own."""
+
+    def __init__(self, model):
+        self.model = model
+
+    @property
+    def frozen_variables(self):
+        return list(self.model.variables)
+
+    def signals(self, x, requests, *, fed, check_calls):
+        return keras_kd.signals.Recording(None, "teacher", output=self.model(x))
+
+    def get_config(self):
+        return {"model": keras.saving.serialize_keras_object(self.model)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config["model"]))
+
+
+def test_a_teacher_of_ones_own_comes_back_with_its_weights(tmp_path):
+    """A random network in its place would teach on, without a word."""
+    x, y, _ = parts.data()
+    distiller = keras_kd.Distiller(
+        Holding(parts.network(3)), parts.network(1), keras_kd.LogitsDistillation()
+    )
+    distiller.compile("sgd", CE)
+    distiller.fit(x["x"], y, verbose=0)
+    distiller.save(tmp_path / "own.keras")
+    loaded = keras.saving.load_model(tmp_path / "own.keras")
+    one, other = (
+        model.evaluate(x["x"], y, verbose=0, return_dict=True)
+        for model in (distiller, loaded)
+    )
+    assert one == pytest.approx(other, rel=1e-6)
+
+
+def test_teacher_and_student_stay():
+    """Assigned, another teacher would be shown and the old one would teach."""
+    distiller, _, _ = composed()
+    for name in ("teacher", "student"):
+        with pytest.raises(AttributeError, match=f"`{name}` of a Distiller cannot"):
+            setattr(distiller, name, parts.network(5))

@@ -108,3 +108,40 @@ def test_a_trained_teacher_with_layers_that_build_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         distiller.fit(x, y, verbose=0)
+
+
+class Grouped(keras.Model):
+    """Takes batches that can be divided into groups of sixteen."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = layers.Dense(3)
+
+    def call(self, x):
+        return ops.reshape(ops.reshape(self.head(x), (-1, 16, 3)), (-1, 3))
+
+
+def test_a_student_that_takes_whole_batches_only():
+    """Eight examples of its batch of sixteen are no batch to it."""
+    x, y = data(32)
+    student = Grouped()
+    student(x)
+    distiller = keras_kd.Distiller(
+        classifier(6), student, keras_kd.LogitsDistillation()
+    )
+    distiller.compile("sgd", CROSSENTROPY)
+    distiller.fit(x, y, batch_size=16, verbose=0)
+
+
+def test_compiled_anew_without_a_task_there_is_none():
+    """The old loss would go on to teach from labels."""
+    x, y = data(8)
+    distiller = keras_kd.Distiller(
+        classifier(6), classifier(5), keras_kd.LogitsDistillation()
+    )
+    distiller.compile("sgd", CROSSENTROPY, metrics=["accuracy"])
+    distiller.fit(x, y, verbose=0)
+    distiller.compile("sgd")
+    logs = distiller.fit(x, verbose=0).history
+    assert logs["student_loss"] == [0.0]
+    assert "accuracy" not in logs

@@ -173,3 +173,40 @@ def test_padding_that_is_an_input(loss):
         seen.append(logs["distillation_loss"])
     assert seen[0] == pytest.approx(seen[1], rel=1e-5)
     assert seen[0] > 1e-4
+
+
+def test_peers_learn_nothing_from_what_the_task_ignores():
+    """Each of several students has the same labels, and the same of them count."""
+    x, y = data(8)
+    y[:3] = -1
+    moved = x.copy()
+    moved[:3] += 100.0
+    peers = keras_kd.students.PeerGroup([*pair()])
+    distiller = keras_kd.Distiller(None, peers, losses.MutualDistillation())
+    task = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    distiller.compile("sgd", task)
+    one, other = (
+        distiller.evaluate(given, y, verbose=0, return_dict=True)
+        for given in (x, moved)
+    )
+    key = "distillation_loss"
+    assert one[key] == pytest.approx(other[key], rel=1e-5)
+
+
+@pytest.mark.parametrize("axes", [(1,), (2,), (1, 2)])
+def test_a_padding_mask_with_axes_of_one(axes):
+    """Dropped without a word, the padding would count again."""
+    ids = np.random.default_rng(0).integers(1, 9, size=(4, 6)).astype("int32")
+    mask = np.arange(6) < np.array([[6], [4], [2], [3]])
+    teacher, student = Padded(7), Padded(5)
+    for model in (teacher, student):
+        model({"token_ids": ids})
+    distiller = keras_kd.Distiller(teacher, student, losses.LogitsDistillation())
+    distiller.compile("sgd")
+    seen = []
+    for other in (0, 5):
+        x = {"token_ids": np.where(mask, ids, other)}
+        x["padding_mask"] = np.expand_dims(mask, axes)
+        logs = distiller.evaluate(x, verbose=0, return_dict=True)
+        seen.append(logs["distillation_loss"])
+    assert seen[0] == pytest.approx(seen[1], rel=1e-5)

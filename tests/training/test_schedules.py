@@ -7,6 +7,7 @@ import pytest
 import keras_kd
 from tests.training.helpers import (
     BACKEND,
+    CROSSENTROPY,
     EachStep,
     compiled,
     counted_classifier,
@@ -247,3 +248,28 @@ def test_a_bad_assignment_is_refused_and_changes_nothing():
         case.distiller.distillation_loss_weights = [1.0]
     after = fit_steps(case.distiller, X, Y)["loss"]
     np.testing.assert_allclose(after, [case.total()], rtol=1e-5)
+
+
+def test_another_schedule_takes_the_place_of_one():
+    """Traced into the step, the old schedule would be followed to the end."""
+    made = keras.optimizers.schedules.PiecewiseConstantDecay
+    x, y = data()
+    loss = keras_kd.LogitsDistillation(made([1000], [2.0, 1.0]))
+    distiller = keras_kd.Distiller(*pair(), loss)
+    distiller.compile("sgd", CROSSENTROPY)
+    distiller.evaluate(x, y, verbose=0)
+    loss.temperature = made([1000], [8.0, 1.0])
+    seen = distiller.evaluate(x, y, verbose=0, return_dict=True)
+    loss.temperature = 8.0
+    wanted = distiller.evaluate(x, y, verbose=0, return_dict=True)
+    key = "distillation_loss"
+    assert seen[key] == pytest.approx(wanted[key], rel=1e-6)
+
+
+def test_a_schedule_that_begins_outside_of_the_bounds():
+    """A weight of 3 for the task would be one of -2 for the teacher."""
+    decay = keras.optimizers.schedules.PolynomialDecay(3.0, 10, 0.0)
+    with pytest.raises(ValueError, match=r"`student_loss_weight\(0\)` must be"):
+        keras_kd.Distiller(
+            *pair(), keras_kd.LogitsDistillation(), student_loss_weight=decay
+        )
