@@ -236,14 +236,27 @@ def index_of(optimizer: Any, variable: Any) -> int:
 
 
 def metric_names(model: keras.Model) -> list[str]:
-    """List the names of the compiled losses and metrics in the logs, once built."""
+    """List the names of the compiled losses and metrics in the logs.
+
+    TensorFlow builds them in the first step only: until then those of the user's
+    metrics are listed, which several outputs would give a prefix.
+    """
     metrics, loss = model._compile_metrics, model._compile_loss
-    names = []
+    names: list[str] = []
     if metrics is not None and metrics.built:
         names += list(metrics.result())
+    elif metrics is not None:
+        given = (metrics._user_metrics, metrics._user_weighted_metrics)
+        names += [_name_of(each) for each in keras.tree.flatten(given) if each]
     if loss is not None and loss.built:
         names += [metric.name for metric in loss.metrics]
     return names
+
+
+def _name_of(metric: Any) -> str:
+    if isinstance(metric, str):
+        return metric
+    return str(getattr(metric, "name", getattr(metric, "__name__", "")))
 
 
 def map_also(pairs: Any) -> None:

@@ -203,3 +203,84 @@ def test_an_optimizer_knows_the_index_of_a_variable():
     optimizer = keras.optimizers.SGD()
     optimizer.build(variables)
     assert [_backend.index_of(optimizer, v) for v in variables] == [0, 1]
+
+
+def test_names_of_metrics_are_known_before_they_are_built():
+    """A loss of the same name would be found out in the second epoch only."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=["mae", keras.metrics.Mean(name="mine")])
+    assert {"mae", "mine"} <= set(_backend.metric_names(model))
+    model.compile("sgd", "mse", metrics=["mae"])
+    x = np.ones((2, 2), "float32")
+    model.fit(x, x[:, :1], verbose=0)
+    assert "mae" in _backend.metric_names(model)
+
+
+def test_nothing_compiled_is_left():
+    """Keras keeps a loss for which the next `compile` is given None."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=["mae"])
+    _backend.forget_compiled(model)
+    assert _backend.compiled_loss(model) is None
+    assert not _backend.reads_labels(model)
+    assert model.loss is None
+
+
+def test_models_are_built_without_being_run():
+    """A forward pass would move statistics and counters."""
+
+    class Once(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.norm = keras.layers.BatchNormalization(momentum=0.0)
+
+        def call(self, x):
+            return self.norm(x, training=True)
+
+    model = Once()
+    _backend.build_by(model, np.ones((4, 2), "float32"))
+    assert _backend.is_built(model)
+    moving = model.norm.moving_mean
+    np.testing.assert_array_equal(ops.convert_to_numpy(moving), [0.0, 0.0])
+
+
+def test_fixed_batch_sizes_are_seen():
+    """A part of its batch is no batch to such a model."""
+    free = keras.Sequential([keras.Input((3, 2)), keras.layers.GRU(1)])
+    fixed = keras.Sequential(
+        [keras.Input(batch_shape=(4, 3, 2)), keras.layers.GRU(1, stateful=True)]
+    )
+    assert not _backend.has_fixed_batch_size(free)
+    assert not _backend.has_fixed_batch_size(lambda x: x)
+    assert _backend.has_fixed_batch_size(fixed)
+
+
+def test_what_is_read_beside_the_state_is_noted():
+    """Not noted, it would be frozen into JAX's compiled step."""
+    one, other = (keras.Variable([float(n)], name=f"v{n}") for n in (1, 2))
+    noted = []
+    with _backend.reading([(one, ops.convert_to_tensor([5.0]))], noted):
+        total = ops.convert_to_tensor(one) + ops.convert_to_tensor(other)
+    np.testing.assert_array_equal(ops.convert_to_numpy(total), [7.0])
+    assert [variable.name for variable in noted] == ["v2"]
+    with _backend.reading([]):
+        _backend.map_also([(other, ops.convert_to_tensor([9.0]))])
+        seen = ops.convert_to_tensor(other)
+    np.testing.assert_array_equal(ops.convert_to_numpy(seen), [9.0])
+
+
+def test_a_trial_computes_and_changes_nothing():
+    """Its values must be those of the step, from the variables that it is given."""
+    variable = keras.Variable([2.0])
+
+    def function(state):
+        with _backend.reading(state):
+            return {"doubled": 2.0 * ops.convert_to_tensor(variable)}
+
+    for compiled in (False, True):
+        result = _backend.run_trial(function, [variable], compiled)
+        np.testing.assert_array_equal(ops.convert_to_numpy(result["doubled"]), [4.0])
+        shapes = _backend.shapes_of(function, [variable], compiled)
+        assert tuple(shapes["doubled"].shape) == (1,)
+    rows = _backend.first_rows(np.arange(6).reshape(3, 2), 2)
+    np.testing.assert_array_equal(ops.convert_to_numpy(rows), [[0, 1], [2, 3]])
