@@ -260,12 +260,12 @@ def test_what_is_read_beside_the_state_is_noted():
     one, other = (keras.Variable([float(n)], name=f"v{n}") for n in (1, 2))
     noted = []
     with _backend.reading([(one, ops.convert_to_tensor([5.0]))], noted):
-        total = ops.convert_to_tensor(one) + ops.convert_to_tensor(other)
+        total = one.value + other.value
     np.testing.assert_array_equal(ops.convert_to_numpy(total), [7.0])
     assert [variable.name for variable in noted] == ["v2"]
     with _backend.reading([]):
         _backend.map_also([(other, ops.convert_to_tensor([9.0]))])
-        seen = ops.convert_to_tensor(other)
+        seen = other.value
     np.testing.assert_array_equal(ops.convert_to_numpy(seen), [9.0])
 
 
@@ -275,7 +275,7 @@ def test_a_trial_computes_and_changes_nothing():
 
     def function(state):
         with _backend.reading(state):
-            return {"doubled": 2.0 * ops.convert_to_tensor(variable)}
+            return {"doubled": 2.0 * variable.value}
 
     for compiled in (False, True):
         result = _backend.run_trial(function, [variable], compiled)
