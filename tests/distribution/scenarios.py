@@ -111,7 +111,8 @@ def composed() -> dict[str, Any]:
     x = random.normal(size=(16, FEATURES)).astype("float32")
     y = random.integers(0, CLASSES, size=16).astype("int32")
     schedule = keras.optimizers.schedules.PolynomialDecay(4.0, 6, 1.0)
-    loss = parts.Around(parts.Around(keras_kd.LogitsDistillation(schedule)))
+    inner = parts.Around(keras_kd.LogitsDistillation(schedule))
+    loss = parts.Around(inner, name="composed_distillation")
     for one, factor in ((loss, 0.5), (loss.inner, 2.0)):
         one.factor = keras.layers.Dense(1, use_bias=False, name="factor")
         one.factor.build((None, 1))
