@@ -88,7 +88,7 @@ def _of_examples(signals: Any, requests: Any) -> Any:
 
 def _selected(signals: Any, of_examples: Any, *given: Any) -> Any:
     flat = keras.tree.flatten(signals)
-    columns = [_for_places(tree, len(flat)) for tree in given]
+    columns = [_for_each_signal(tree, len(flat)) for tree in given]
     if all(entry is None for column in columns for entry in column):
         return signals
     selected = [
@@ -197,7 +197,7 @@ def _masks(signals: Any, of_examples: Any, padding: Any) -> Any:
     return keras.tree.map_structure(mask, signals, of_examples)
 
 
-def _for_places(tree: Any, count: int) -> list[Any]:
+def _for_each_signal(tree: Any, count: int) -> list[Any]:
     """List one entry of `tree` for each of `count` signals; a single one serves all."""
     flat = keras.tree.flatten(tree)
     if len(flat) == count:

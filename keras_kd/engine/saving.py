@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_kd._backend.shared_layers import moved_on
 from keras_kd.engine.engine import Engine
-from keras_kd.engine.shared_layers import moved_on
 from keras_kd.hyperparameters import from_config, to_config
 from keras_kd.signals.specs import decode_specs, encode_specs
 from keras_kd.teachers.base import Teacher

@@ -86,7 +86,7 @@ class Ensemble(TeacherGroup):
     def call(self, inputs: Any) -> Any:
         """Return the mean answer, in the structure of the teachers' outputs."""
         return keras.tree.map_structure(
-            lambda *logits: self._mean(logits), *self.answers(inputs)
+            lambda *logits: self._mean(logits), *self.outputs_of(inputs)
         )
 
     def _mean(self, logits: Sequence[Any]) -> Any:

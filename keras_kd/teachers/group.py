@@ -35,7 +35,7 @@ class TeacherGroup(keras.Model):
             if not teacher.built:
                 teacher.build(input_shape)
 
-    def answers(self, inputs: Any) -> list[Any]:
+    def outputs_of(self, inputs: Any) -> list[Any]:
         """Return the outputs of each teacher, in inference mode."""
         return [teacher(inputs, training=False) for teacher in self.teachers]
 

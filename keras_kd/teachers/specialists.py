@@ -11,11 +11,11 @@ from keras_kd.teachers.group import TeacherGroup
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class Specialists(TeacherGroup):
-    """A teacher made of several that answer different questions: all their answers.
+    """A teacher made of several that output different questions: all their outputs.
 
     Each teacher runs once. Given a list, it returns the list of their outputs: select
     one by `output=(0, None)` in a loss, as in `ClassSubsetDistillation`. Given a dict,
-    it returns one dict: a teacher with one output answers under its key, the heads of
+    it returns one dict: a teacher with one output outputs under its key, the heads of
     a teacher that returns a dict keep their names. A student with heads of these names
     learns from all by plain `LogitsDistillation`.
 
@@ -63,24 +63,23 @@ class Specialists(TeacherGroup):
         self.heads = heads
 
     def call(self, inputs: Any) -> Any:
-        """Return the answers of all teachers, as a list or as a dict."""
-        answers = self.answers(inputs)
-        return answers if self.heads is None else self._merged(self.heads, answers)
+        """Return the outputs of all teachers, as a list or as a dict."""
+        outputs = self.outputs_of(inputs)
+        return outputs if self.heads is None else self._merged(self.heads, outputs)
 
-    def _merged(self, heads: list[str], answers: list[Any]) -> dict[str, Any]:
+    def _merged(self, heads: list[str], outputs: list[Any]) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         teacher_of: dict[str, str] = {}
-        for key, answer in zip(heads, answers, strict=True):
-            if isinstance(answer, (list, tuple)):
+        for key, output in zip(heads, outputs, strict=True):
+            if isinstance(output, (list, tuple)):
                 raise _backend.PlainError(
                     "The teachers of a dict of specialists must return one output or a "
-                    f"dict of outputs. Received: {len(answer)} outputs without names "
+                    f"dict of outputs. Received: {len(output)} outputs without names "
                     f"of the teacher {key!r}. Give its outputs names, or give "
                     "`teachers` as a list."
                 )
-            for name, output in (
-                answer.items() if isinstance(answer, dict) else [(key, answer)]
-            ):
+            named = output if isinstance(output, dict) else {key: output}
+            for name, head in named.items():
                 if name in merged:
                     raise _backend.PlainError(
                         "The heads of specialists must have different names. Received: "
@@ -88,7 +87,7 @@ class Specialists(TeacherGroup):
                         f"the teacher {key!r}. Rename one, or average them by "
                         "`keras_kd.teachers.Ensemble`."
                     )
-                merged[name], teacher_of[name] = output, key
+                merged[name], teacher_of[name] = head, key
         return merged
 
     def get_config(self) -> dict[str, Any]:

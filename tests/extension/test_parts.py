@@ -154,7 +154,9 @@ def test_rows_are_not_looked_up_where_nothing_distils():
     distiller, x, y = stored()
     distiller.evaluate_distillation = False
     other = {**x, "id": x["id"] + 1000}
-    distiller.fit(x, y, batch_size=8, verbose=0, validation_data=(other, y))
+    logs = distiller.fit(x, y, batch_size=8, verbose=0, validation_data=(other, y))
+    assert "val_student_loss" in logs.history
+    assert "val_distillation_loss" not in logs.history
 
 
 def test_a_teacher_that_gives_no_recording_is_named():

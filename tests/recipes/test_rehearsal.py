@@ -142,7 +142,7 @@ def test_a_training_without_gradient_is_refused(tmp_path):
 def test_a_weight_that_rises_from_zero_is_no_training_without_gradient(tmp_path):
     """A warm-up begins with 0."""
     rising = keras.optimizers.schedules.PolynomialDecay(0.0, 4, 1.0)
-    recipes.stage_wise(
+    stages = recipes.stage_wise(
         build,
         teacher(),
         [
@@ -154,6 +154,7 @@ def test_a_weight_that_rises_from_zero_is_no_training_without_gradient(tmp_path)
         directory=tmp_path,
         verbose=0,
     )
+    assert len(stages) == 1
 
 
 def test_the_check_leaves_no_trace_in_the_teacher(tmp_path):
