@@ -125,9 +125,16 @@ def _reached_by(function: Any) -> list[Any]:
     cells = getattr(function, "__closure__", None) or ()
     return [
         getattr(function, "__self__", None),
-        *(cell.cell_contents for cell in cells if cell is not None),
+        *map(_contents, cells),
         *(known[name] for name in names if name in known),
     ]
+
+
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it is filled later than the function is made
+        return None
 
 
 def _is_keras(module: torch.nn.Module) -> bool:

@@ -53,3 +53,28 @@ def test_it_runs_in_inference_mode_and_its_mode_is_kept(wrapped):
     assert logs["distillation_loss"][0] == pytest.approx(
         float(np.square(gap.cpu().numpy()).mean()), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("how", ["closure", "method", "global"])
+def test_a_module_that_a_function_reaches_runs_in_inference_mode(how):
+    """Its statistics would move all the same, behind a lambda."""
+    x, _ = data(8)
+    inner = GLOBAL if how == "global" else module()
+    inner.train()
+    functions = {
+        "closure": lambda given: inner(given),
+        "method": inner.forward,
+        "global": lambda given: GLOBAL(given),
+    }
+    before = {name: value.clone() for name, value in inner.state_dict().items()}
+    distiller = keras_kd.Distiller(
+        functions[how], classifier(5), keras_kd.LogitsDistillation()
+    )
+    distiller.compile("sgd")
+    distiller.fit(x, batch_size=8, verbose=0)
+    assert inner.training
+    for name, value in inner.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+GLOBAL = module()
