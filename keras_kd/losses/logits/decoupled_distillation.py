@@ -45,7 +45,8 @@ class DecoupledDistillation(ClassComparison):
     Example:
     >>> loss = DecoupledDistillation(beta=2.0)
     >>> logits, step = np.array([[1.0, 3.0]]), keras_kd.StepContext(y=np.array([1]))
-    >>> float(loss.call(logits, logits, step)[0])
+    >>> values, valid = loss.call(logits, logits, step)
+    >>> float(values[0])
     0.0
 
     Reference: Zhao et al., 2022, arXiv:2203.08679: weight 1 beside a student loss of

@@ -46,7 +46,8 @@ class RefinedLogitDistillation(ClassComparison):
     Example:
     >>> loss = RefinedLogitDistillation()
     >>> logits, step = np.array([[1.0, 3.0]]), keras_kd.StepContext(y=np.array([1]))
-    >>> float(loss.call(logits, logits, step)[0])
+    >>> values, valid = loss.call(logits, logits, step)
+    >>> float(values[0])
     0.0
 
     Reference: Sun et al., 2024, arXiv:2408.07703: weight 1 beside a student loss of

@@ -45,7 +45,8 @@ class VirtualTeacherDistillation(OwnOutput):
     Example:
     >>> loss = VirtualTeacherDistillation(temperature=1.0)
     >>> step = keras_kd.StepContext(y=np.array([0]))
-    >>> round(float(loss.call(None, np.zeros((1, 2)), step)[0]), 4)
+    >>> values, valid = loss.call(None, np.zeros((1, 2)), step)
+    >>> round(float(values[0]), 4)
     0.107
 
     Reference: Yuan et al., 2020, arXiv:1909.11723. The authors' code averages over the
