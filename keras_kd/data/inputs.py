@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_kd.losses.sample_ids import not_int32
+
 Function = Callable[[Any], Any]
 PADDING = "padding_mask"
 
@@ -114,7 +116,7 @@ def check_ids(ids: Any, count: int) -> None:
         ValueError: If they are not.
     """
     array = np.asarray(ops.convert_to_numpy(ids)).astype("float64")
-    wrong = array[(array != np.floor(array)) | (np.abs(array) >= 2.0**31)]
+    wrong = not_int32(array)
     if array.size != count or wrong.size:
         cause = f"{wrong.flat[0]:.17g}" if wrong.size else f"shape {array.shape}"
         raise ValueError(

@@ -205,7 +205,7 @@ class _Trial:
         batch = (self._x, self._y, weight)
         with _backend.reading(state, self._noted), running(step):
             reads = objective.reads(step, batch)
-            terms = objective.terms(step, batch)
+            terms = objective.terms(step, reads)
         return {
             "signals": [(read.teacher, read.student) for read in reads],
             "terms": terms,

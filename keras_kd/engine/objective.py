@@ -118,19 +118,19 @@ class Objective:
             for loss in self.losses
         ]
 
-    def terms(self, step: Any, batch: tuple[Any, Any, Any]) -> list[Any]:
+    def terms(self, step: Any, reads: list[Reads]) -> list[Any]:
         """Return each loss as a scalar, unweighted: this replica's share of it.
 
         Args:
             step: The step, in which both sides have run.
-            batch: x, y and sample_weight.
+            reads: What each loss reads in it.
         """
         examples = batch_size(step.student.output)
         terms = []
-        for loss, reads in zip(self.losses, self.reads(step, batch), strict=True):
-            given = loss.call(reads.teacher, reads.student, reads.context)
+        for loss, read in zip(self.losses, reads, strict=True):
+            given = loss.call(read.teacher, read.student, read.context)
             check_values(loss, given, examples)
-            terms.append(reduce_loss(loss, given, reads.context))
+            terms.append(reduce_loss(loss, given, read.context))
         return terms
 
     def reads(self, step: Any, batch: tuple[Any, Any, Any]) -> list[Reads]:

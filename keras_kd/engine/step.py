@@ -173,7 +173,7 @@ def total_loss(
         penalty: The student's regularisers and `add_loss` terms.
         loss_weights: The owners of the weights wᵢ.
     """
-    terms = objective.terms(step, batch)
+    terms = objective.terms(step, objective.reads(step, batch))
     distillation = ops.zeros(())
     for part, term in zip(loss_weights, terms, strict=True):
         distillation += step.value(part, "value") * term

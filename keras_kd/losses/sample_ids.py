@@ -36,6 +36,11 @@ def sample_ids(step: StepContext, key: Any) -> Any:
     return ops.cast(ops.reshape(ids, (-1,)), "int32")
 
 
+def not_int32(ids: np.ndarray) -> np.ndarray:
+    """Return those of some numbers, float64, that no int32 holds."""
+    return ids[(ids != np.floor(ids)) | (np.abs(ids) >= 2.0**31)]
+
+
 def check_sample_ids(step: StepContext, key: Any) -> np.ndarray:
     """Return the numbers of the first batch's examples.
 
@@ -44,8 +49,8 @@ def check_sample_ids(step: StepContext, key: Any) -> np.ndarray:
     """
     sample_ids(step, key)
     ids = step.sample_ids if step.sample_ids is not None else step.x[key]
-    array = ops.convert_to_numpy(ids).astype("float64")
-    wrong = array[(array != np.floor(array)) | (np.abs(array) >= 2.0**31)]
+    array = np.asarray(ops.convert_to_numpy(ids)).astype("float64")
+    wrong = not_int32(array)
     if wrong.size:
         raise ValueError(
             "`sample_ids` must be the key of integers below 2**31. Received: "
