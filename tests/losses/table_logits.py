@@ -1,6 +1,7 @@
 """Rows for the methods on logits."""
 
 import keras_kd
+from keras_kd.losses.logits.alpha_beta_distillation import AlphaBetaDistillation
 from keras_kd.losses.logits.confidence_weighted_distillation import (
     ConfidenceWeightedDistillation,
 )
@@ -51,7 +52,20 @@ def _multi_level(t, s):
     return ref.multi_level(t, s, (2, 3, 4, 5, 6))
 
 
+def _alpha_beta(t, s, alpha=0.8, beta=0.3, temperature=4.0):
+    p, q = ref.softmax(t / temperature), ref.softmax(s / temperature)
+    whole = alpha + beta
+    terms = p**alpha * q**beta - alpha / whole * p**whole - beta / whole * q**whole
+    return -(temperature**2) / (alpha * beta) * terms.sum(-1)
+
+
 TABLE = {
+    "alpha_beta": Row(AlphaBetaDistillation, _alpha_beta),
+    "alpha_beta_tokens": Row(
+        lambda: AlphaBetaDistillation(0.2, 0.7, 1.0),
+        lambda t, s: _alpha_beta(t, s, 0.2, 0.7, 1.0),
+        **TOKENS,
+    ),
     "symmetric_kl": Row(
         lambda: keras_kd.LogitsDistillation(
             2.0, keras_kd.Divergence("symmetric_kl_divergence", forward_weight=0.3)

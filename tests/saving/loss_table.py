@@ -141,6 +141,9 @@ LOSSES = {
         initial_theta=0.5,
         standardize=True,
     ),
+    "alpha_beta": _on_outputs(
+        losses.AlphaBetaDistillation, alpha=0.5, beta=0.7, temperature=2.0
+    ),
     "decoupled": _on_outputs(
         losses.DecoupledDistillation,
         alpha=2.0,

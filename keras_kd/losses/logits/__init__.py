@@ -1,5 +1,6 @@
 """Methods that compare the models' outputs."""
 
+from keras_kd.losses.logits.alpha_beta_distillation import AlphaBetaDistillation
 from keras_kd.losses.logits.class_subset_distillation import ClassSubsetDistillation
 from keras_kd.losses.logits.confidence_weighted_distillation import (
     ConfidenceWeightedDistillation,
@@ -23,6 +24,7 @@ from keras_kd.losses.logits.transformed_teacher_matching import (
 )
 
 __all__ = [
+    "AlphaBetaDistillation",
     "ClassSubsetDistillation",
     "ConfidenceWeightedDistillation",
     "CorrelationDistillation",
